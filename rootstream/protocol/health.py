@@ -1,0 +1,143 @@
+"""
+How well a path does: round trip, jitter, loss and the distance of two clocks.
+
+These keep a few numbers each, whatever is fed to them, and judge nothing; what a
+round trip of a second means is for others to say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+#: RFC 9002 section 6.2.2 has 333 ms as a first guess, for the whole Internet; a
+#: second try that comes early costs one small packet here, so ours is shorter.
+INITIAL_RTO: Final = 0.25
+MINIMUM_RTO: Final = 0.05
+MAXIMUM_RTO: Final = 1.0
+#: RFC 5905 section 10 (NTP clock filter): drift spoils older samples.
+CLOCK_SAMPLES: Final = 8
+
+
+class RoundTrip:
+    """
+    The smoothed round trip time, in seconds (RFC 6298 section 2; RFC 9002
+    section 5).  ``smoothed`` and ``minimum`` are None before the first sample.
+    """
+
+    def __init__(self) -> None:
+        self.smoothed: float | None = None
+        self.variation = 0.0
+        self.minimum: float | None = None
+
+    def sample(self, seconds: float) -> None:
+        """
+        Take one measurement.  A negative one, which only an invented echo gives,
+        is ignored.
+        """
+        if seconds < 0:
+            return
+        if self.smoothed is None or self.minimum is None:
+            self.smoothed = self.minimum = seconds
+            self.variation = seconds / 2
+            return
+        self.minimum = min(self.minimum, seconds)
+        self.variation += (abs(self.smoothed - seconds) - self.variation) / 4
+        self.smoothed += (seconds - self.smoothed) / 8
+
+    @property
+    def rto(self) -> float:
+        """
+        How long to wait for an answer before sending again.
+        """
+        if self.smoothed is None:
+            return INITIAL_RTO
+        wait = self.smoothed + 4 * self.variation
+        return min(max(wait, MINIMUM_RTO), MAXIMUM_RTO)
+
+
+class Jitter:
+    """
+    The interarrival jitter of RFC 3550 section 6.4.1, in ``seconds``.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._transit: float | None = None
+
+    def sample(self, arrival: float, timestamp: int) -> None:
+        """
+        Take the arrival, in seconds of our clock, of what the sender stamped
+        ``timestamp``, in microseconds of its own.
+        """
+        transit = arrival - timestamp / 1e6
+        if self._transit is not None:
+            self.seconds += (abs(transit - self._transit) - self.seconds) / 16
+        self._transit = transit
+
+
+class LossMeter:
+    """
+    The share of packets lost, from what the receiver knows: the counters run on
+    without gaps, so those that did not come are the lost ones.
+    """
+
+    def __init__(self) -> None:
+        self._largest = -1
+        self._count = 0
+        self._expected = 0
+        self._arrived = 0
+
+    def received(self, largest: int, count: int) -> None:
+        """
+        ``count`` packets in all have arrived under this key, with counters from 0
+        to ``largest``.  A smaller largest than before means a new key.
+        """
+        if largest < self._largest:
+            self._largest, self._count = -1, 0
+        self._expected += largest - self._largest
+        self._arrived += count - self._count
+        self._largest, self._count = largest, count
+
+    def take(self) -> float:
+        """
+        The fraction lost since the last call, 0 to 1.
+
+        A packet that was only late makes up for a lost one of the next interval.
+        """
+        expected, arrived = self._expected, self._arrived
+        self._expected = self._arrived = 0
+        if expected <= 0:
+            return 0.0
+        return min(max(1 - arrived / expected, 0.0), 1.0)
+
+
+class ClockOffset:
+    """
+    How far the peer's media clock is ahead of ours, in microseconds.
+
+    Of a PING and its PONG we know when the first left and when the second came,
+    and assume that the peer read its clock half-way.  That is wrong by half the
+    difference of the two directions at most, which a short round trip bounds: so
+    of the last few samples the one with the shortest counts.
+    """
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[int, int]] = deque(maxlen=CLOCK_SAMPLES)
+
+    def sample(self, sent: int, clock: int, received: int) -> None:
+        """
+        Our clock when the PING left, the peer's when it answered, and ours when
+        the PONG came.  A PONG that came before its PING left is ignored.
+        """
+        if received >= sent:
+            self._samples.append((received - sent, clock - (sent + received) // 2))
+
+    @property
+    def offset(self) -> int | None:
+        """
+        Add this to our clock to get the peer's; None before the first sample.
+        """
+        if not self._samples:
+            return None
+        return min(self._samples, key=lambda sample: sample[0])[1]

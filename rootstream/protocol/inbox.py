@@ -1,0 +1,298 @@
+"""
+What the frames of a peer's packets say, and what they are owed.
+
+Everything here outlives a session: INPUT and CONTROL are numbered apart from the
+packets that carry them, so that a message sent under one session is delivered
+once under the next.  `Inbox.reset` is for a peer that forgot everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rootstream.interfaces import IPath
+from rootstream.protocol import frames
+from rootstream.protocol.channel import ReliableReceiver, ReliableSender
+from rootstream.protocol.constants import (
+    KEYFRAME_REQUEST_INTERVAL,
+    MAX_OWED_ANSWERS,
+    PADDING,
+)
+from rootstream.protocol.events import (
+    AudioReceived,
+    Command,
+    Control,
+    ControlReceived,
+    Event,
+    InputEvent,
+    InputReceived,
+    VideoLost,
+    VideoReceived,
+)
+from rootstream.protocol.frames import FrameType
+from rootstream.protocol.health import ClockOffset, Jitter, RoundTrip
+from rootstream.protocol.recovery import SentPackets
+from rootstream.protocol.video import Reassembler
+
+_VIDEO = int(FrameType.VIDEO)
+_MEDIA = frozenset(
+    (FrameType.VIDEO, FrameType.AUDIO, FrameType.INPUT, FrameType.CONTROL)
+)
+#: Whoever sends these does not wait for an acknowledgement.
+_NOT_ELICITING = frozenset(
+    (FrameType.PADDING, FrameType.ACK, FrameType.PONG, FrameType.CLOSE)
+)
+#: These alone say nothing about where the peer wants to be reached (RFC 9000,
+#: section 9.1, calls them probing).
+_PROBING = frozenset(
+    (
+        FrameType.PADDING,
+        FrameType.PING,
+        FrameType.PONG,
+        FrameType.PATH_CHALLENGE,
+        FrameType.PATH_RESPONSE,
+        FrameType.PATH_DROP,
+    )
+)
+
+
+def mediaTime(now: float) -> int:
+    """
+    ``now`` on the media clock: microseconds, 48 bits.
+    """
+    return int(now * 1_000_000) & 0xFFFFFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReceived:
+    """
+    The peer said goodbye.
+    """
+
+    code: int
+    text: str
+
+
+@dataclass(slots=True)
+class Heard:
+    """
+    What one packet came to: ``events`` for the application, and for the link
+    whether it asks for an acknowledgement, carried media, says where the peer
+    wants to be reached, answered challenges, gave its path up, or said goodbye.
+    """
+
+    events: Sequence[Event] = ()
+    elicits: bool = False
+    media: bool = False
+    moving: bool = False
+    responses: list[bytes] = field(default_factory=list)
+    dropped: bool = False
+    close: CloseReceived | None = None
+
+
+class Inbox:
+    """
+    The frames of one peer, read; and the messages to it that it may not miss.
+
+    @ivar roundTrip: of handshakes and of PING and PONG.
+    """
+
+    def __init__(self) -> None:
+        self.roundTrip = RoundTrip()
+        self.jitter = Jitter()
+        self.clockOffset = ClockOffset()
+        self.framesReceived = 0
+        self.framesLost = 0
+        self._video = Reassembler()
+        self._inputIn = ReliableReceiver()
+        self._controlIn = ReliableReceiver()
+        self._inputOut = ReliableSender()
+        self._controlOut = ReliableSender()
+        self._pings: list[int] = []
+        self._challenges: list[tuple[IPath, bytes]] = []
+        self._requestAt = 0.0
+
+    def reset(self) -> None:
+        """
+        The peer is a new instance: what was half received or not acknowledged
+        belonged to the old one.
+        """
+        self._video.reset()
+        for end in (self._inputIn, self._controlIn):
+            end.reset()
+        for start in (self._inputOut, self._controlOut):
+            start.reset()
+        self._pings.clear()
+        self._challenges.clear()
+
+    # --- frames that came ---
+
+    def take(self, plain: bytes, path: IPath, sent: SentPackets, now: float) -> Heard:
+        """
+        Read the frames of a packet that came by ``path``; ``sent`` is what an
+        ACK in it speaks of.  Raises `BadPacket` when the peer broke the protocol.
+        """
+        if plain and plain[0] == _VIDEO:
+            return Heard(self._videoReceived(plain[1:], now), True, True, True)
+        heard = Heard()
+        events: list[Event] = []
+        for kind, body in frames.parseFrames(plain):
+            if kind not in _NOT_ELICITING:
+                heard.elicits = True
+            if kind not in _PROBING:
+                heard.moving = True
+            if kind in _MEDIA:
+                heard.media = True
+            match kind:
+                case FrameType.VIDEO:
+                    events.extend(self._videoReceived(body, now))
+                case FrameType.AUDIO:
+                    events.append(AudioReceived(frames.decodeAudio(body)))
+                case FrameType.INPUT:
+                    for message in self._ordered(self._inputIn, body):
+                        events.append(InputReceived(frames.decodeInput(message)))
+                case FrameType.CONTROL:
+                    for message in self._ordered(self._controlIn, body):
+                        events.append(ControlReceived(frames.decodeControl(message)))
+                case FrameType.ACK:
+                    self._ackReceived(frames.decodeAck(body), sent, now)
+                case FrameType.PING:
+                    if len(self._pings) < MAX_OWED_ANSWERS:
+                        self._pings.append(frames.decodePing(body))
+                case FrameType.PONG:
+                    self._pongReceived(*frames.decodePong(body), now)
+                case FrameType.PATH_CHALLENGE:
+                    if len(self._challenges) < MAX_OWED_ANSWERS:
+                        challenge = frames.decodeChallenge(body)
+                        self._challenges.append((path, challenge))
+                case FrameType.PATH_RESPONSE:
+                    heard.responses.append(frames.decodeChallenge(body))
+                case FrameType.PATH_DROP:
+                    frames.decodeChallenge(body)
+                    heard.dropped = True
+                case FrameType.PATH_USE:
+                    frames.decodePathUse(body)
+                case FrameType.CONFIRM:
+                    frames.decodeConfirm(body)
+                case FrameType.CLOSE:
+                    heard.close = CloseReceived(*frames.decodeClose(body))
+        heard.events = events
+        return heard
+
+    def _ordered(self, channel: ReliableReceiver, body: bytes) -> list[bytes]:
+        seq, message = frames.decodeNumbered(body)
+        return channel.receive(seq, message)
+
+    def _videoReceived(self, body: bytes, now: float) -> list[Event]:
+        return self._noted(self._video.receive(body, now), now)
+
+    def _noted(
+        self, delivered: Sequence[VideoReceived | VideoLost], now: float
+    ) -> list[Event]:
+        for event in delivered:
+            if isinstance(event, VideoReceived):
+                self.framesReceived += 1
+                self.jitter.sample(now, event.frame.timestamp)
+            else:
+                self.framesLost += event.count
+                self._requestKeyFrame(now)
+        return list(delivered)
+
+    def _requestKeyFrame(self, now: float) -> None:
+        if now >= self._requestAt:
+            self._requestAt = now + KEYFRAME_REQUEST_INTERVAL
+            self.pushControl(Control(Command.REQUEST_KEYFRAME), now)
+
+    def _ackReceived(self, ack: frames.Ack, sent: SentPackets, now: float) -> None:
+        sent.received(ack, now)
+        self._inputOut.acknowledged(ack.inputNext)
+        self._controlOut.acknowledged(ack.controlNext)
+
+    def _pongReceived(self, stamp: int, clock: int, now: float) -> None:
+        received = mediaTime(now)
+        if 0 <= received - stamp < 60_000_000:
+            self.roundTrip.sample((received - stamp) / 1e6)
+            self.clockOffset.sample(stamp, clock, received)
+
+    # --- what is owed ---
+
+    @property
+    def expected(self) -> tuple[int, int]:
+        """
+        The next INPUT and CONTROL numbers: what an ACK acknowledges.
+        """
+        return self._inputIn.next, self._controlIn.next
+
+    def takePongs(self, now: float) -> list[bytes]:
+        """
+        The PONG bodies that answer the PINGs received.
+        """
+        pings, self._pings = self._pings, []
+        return [frames.encodePong(stamp, mediaTime(now)) for stamp in pings]
+
+    def takeChallenges(self) -> list[tuple[IPath, bytes]]:
+        """
+        The challenges to answer, each on the path that it came by.
+        """
+        challenges, self._challenges = self._challenges, []
+        return challenges
+
+    # --- messages that may not be missed ---
+
+    def pushInput(self, events: Sequence[InputEvent], now: float) -> None:
+        """
+        Send input events; raises `LocalError` when they do not fit.
+        """
+        self._inputOut.push(frames.encodeInput(events), now)
+
+    def pushControl(self, control: Control, now: float) -> None:
+        """
+        Send a control command; raises `LocalError` when it is out of range.
+        """
+        self._controlOut.push(frames.encodeControl(control), now)
+
+    @property
+    def unacknowledged(self) -> int:
+        """
+        How many messages the peer has not acknowledged.
+        """
+        return len(self._inputOut) + len(self._controlOut)
+
+    def messagesDue(self, timeout: float, now: float) -> list[bytes]:
+        """
+        Plaintexts with the messages to send, or to send again after ``timeout``.
+        They are padded, so that their size does not tell a keystroke.
+        """
+        due: list[tuple[int, bytes]] = []
+        for kind, channel in self._channels():
+            for seq, message in channel.due(now, timeout):
+                due.append((kind, frames.encodeNumbered(seq, message)))
+        return frames.packFrames(due, padTo=PADDING) if due else []
+
+    def _channels(self) -> tuple[tuple[FrameType, ReliableSender], ...]:
+        return (
+            (FrameType.INPUT, self._inputOut),
+            (FrameType.CONTROL, self._controlOut),
+        )
+
+    def channelTimer(self, timeout: float) -> float | None:
+        """
+        When `messagesDue` has something to say, if ever.
+        """
+        times = [channel.nextTimer(timeout) for _, channel in self._channels()]
+        return min((at for at in times if at is not None), default=None)
+
+    # --- time ---
+
+    def timerFired(self, now: float) -> list[Event]:
+        """
+        Give up the video frames whose time is over.
+        """
+        return self._noted(self._video.timerFired(now), now)
+
+    def nextTimer(self) -> float | None:
+        """
+        When `timerFired` has something to do, if ever.
+        """
+        return self._video.nextTimer()

@@ -1,0 +1,114 @@
+"""
+How much work strangers may cause: a rate for each source, and one for all.
+
+A source is an IPv4 address or an IPv6 /64, since whoever has one address of a
+/64 has them all.  A source means something only after a cookie has shown that it
+is not spoofed; until then `LoadMeter` alone bounds the work.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from rootstream.protocol.constants import (
+    LOAD_HANDSHAKES_PER_SECOND,
+    LOAD_HOLD,
+    MAX_HANDSHAKES_PER_SECOND,
+    MAX_SOURCES,
+    SOURCE_BURST,
+    SOURCE_RATE,
+)
+
+__all__ = ["LoadMeter", "SourceLimiter", "parseAddress"]
+
+
+def parseAddress(host: str) -> IPv4Address | IPv6Address:
+    """
+    The address that ``host`` spells, without a scope.  An IPv4 address that a
+    dual-stack socket shows as ``::ffff:192.0.2.1`` counts as the IPv4 address.
+    """
+    address = ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+class SourceLimiter:
+    """
+    A token bucket for each source, for at most ``maximum`` sources.
+
+    The source that was quiet for longest makes room for a new one.  That lets an
+    attacker with many real addresses start afresh, at the rate which he has with
+    that many addresses anyway.
+    """
+
+    def __init__(
+        self,
+        rate: float = SOURCE_RATE,
+        burst: int = SOURCE_BURST,
+        maximum: int = MAX_SOURCES,
+    ) -> None:
+        self._rate = rate
+        self._burst = float(burst)
+        self._maximum = maximum
+        self._buckets: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """
+        How many sources are remembered.
+        """
+        return len(self._buckets)
+
+    def allow(self, address: str, now: float) -> bool:
+        """
+        May this source have one more handshake now?  Asking uses it up.
+        """
+        source = parseAddress(address).packed[:8]
+        tokens, then = self._buckets.pop(source, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        allowed = tokens >= 1.0
+        self._buckets[source] = (tokens - 1.0 if allowed else tokens, now)
+        if len(self._buckets) > self._maximum:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+class LoadMeter:
+    """
+    Whether strangers keep us busy, and how many handshakes we do at most.
+
+    Both are exact sliding windows over the last so many times, so no second ever
+    holds more than the limit, wherever it begins.
+    """
+
+    def __init__(self) -> None:
+        self._arrivals: deque[float] = deque(maxlen=LOAD_HANDSHAKES_PER_SECOND + 1)
+        self._handshakes: deque[float] = deque(maxlen=MAX_HANDSHAKES_PER_SECOND)
+        self._loadedUntil = float("-inf")
+
+    def arrived(self, now: float) -> None:
+        """
+        Count an INIT that is addressed to us, that is, whose mac1 is right.
+        """
+        arrivals = self._arrivals
+        arrivals.append(now)
+        if len(arrivals) == arrivals.maxlen and now - arrivals[0] < 1.0:
+            # The second that is too full lasts until its first INIT has left it.
+            self._loadedUntil = arrivals[0] + 1.0 + LOAD_HOLD
+
+    def underLoad(self, now: float) -> bool:
+        """
+        Must a stranger show a cookie?  True when more than 100 INITs came within
+        one second, and for a second afterwards.
+        """
+        return now < self._loadedUntil
+
+    def mayHandshake(self, now: float) -> bool:
+        """
+        May one more handshake be computed now?  Asking uses it up.
+        """
+        handshakes = self._handshakes
+        if len(handshakes) == handshakes.maxlen and now - handshakes[0] < 1.0:
+            return False
+        handshakes.append(now)
+        return True

@@ -1,0 +1,564 @@
+"""
+The conversation with one peer, without input or output of its own.
+
+Packets, the path they came by and the time go in; packets for paths, one timer
+and events come out.  A shell repeats one loop: `Link.receive` or
+`Link.timerFired`, then `Link.nextEvent` until there is none, then
+`Link.packetsToSend`, then sleep until `Link.nextTimer`.
+
+The session belongs to the link, not to a socket.  A path can die, move or be
+added, and the session goes on; a session can die, and what INPUT and CONTROL
+still owe is delivered under the next one.
+
+It assumes that somebody else (`rootstream.protocol.node`) has found out which
+peer a packet is for, and judged whether an INIT may be answered at all.  What
+comes inside the packets is read in `rootstream.protocol.inbox`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from rootstream.errors import BadPacket
+from rootstream.interfaces import IPath, Transport
+from rootstream.protocol import frames
+from rootstream.protocol.constants import (
+    CLOSE_DELAYS,
+    MIN_DATA,
+    OLD_PATH_PATIENCE,
+    REKEY_JITTER,
+    SIMULTANEOUS_GRACE,
+    TYPE_DATA,
+    TYPE_RESP,
+    TYPE_RETRY,
+)
+from rootstream.protocol.events import (
+    AudioFrame,
+    Closed,
+    Control,
+    Event,
+    Expired,
+    InitAnswered,
+    InitLapsed,
+    InitSent,
+    InputEvent,
+    KeyFrameWanted,
+    PathAuthenticated,
+    PathDropped,
+    PathMoved,
+    SessionEstablished,
+    VideoFrame,
+)
+from rootstream.protocol.frames import FrameType
+from rootstream.protocol.handshake import InitPayload, Invitation
+from rootstream.protocol.handshakes import Credentials, Dialling, Indices
+from rootstream.protocol.inbox import Inbox
+from rootstream.protocol.liveness import Liveness
+from rootstream.protocol.outbox import Outbox
+from rootstream.protocol.packing import Batches, Packing
+from rootstream.protocol.paths import Paths, PathState
+from rootstream.protocol.session import Session, SessionExhausted
+from rootstream.protocol.slots import Slot, Slots
+from rootstream.protocol.status import LinkStatus
+from rootstream.protocol.video import chunk
+
+Media = VideoFrame | AudioFrame | Control | Sequence[InputEvent]
+
+#: CLOSE codes (docs/protocol.rst).
+GOODBYE = 0
+PROTOCOL_VIOLATION = 1
+SOURCE_ENDED = 2
+
+
+def wallClock() -> int:
+    """
+    Milliseconds since 1970.
+    """
+    return time.time_ns() // 1_000_000
+
+
+class Link:
+    """
+    One peer: handshakes, sessions, paths, media and timers.
+
+    ``remote`` is the peer's X25519 key, ``random`` and ``wallClock`` (ms since
+    1970) are what a test replaces.
+
+    @ivar instance: a random number for this conversation.  A peer that sees
+        another one knows that we forgot everything (also in the same process).
+    @ivar finished: the conversation is over; the link holds no key.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        remote: bytes,
+        indices: Indices,
+        now: float,
+        *,
+        wallClock: Callable[[], int] = wallClock,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._credentials = credentials
+        self.remote = remote
+        self._indices = indices
+        self._random = random
+        self.instance = int.from_bytes(random(8), "little")
+        self.finished = False
+        self._dialling = Dialling(
+            credentials, remote, self.instance, indices, self, wallClock, random
+        )
+        self._dialledAt = now
+        self._redial: dict[IPath, None] = {}
+        self._answers: list[tuple[IPath, bytes]] = []
+        self._slots = Slots(indices)
+        self._paths = Paths(random)
+        self._liveness = Liveness(now)
+        self._inbox = Inbox()
+        self._outbox = Outbox()
+        self._packing = Packing(
+            self._slots, self._paths, self._inbox, self._outbox, self._liveness
+        )
+        self._peerInstance: int | None = None
+        self._events: deque[Event] = deque()
+        self._closing: tuple[int, str] | None = None
+        self._closesAt: list[float] = []
+        self._frameId = 0
+        self._framesSent = 0
+        self._bytesSent = 0
+        self._bytesReceived = 0
+        self._packetsExpected = 0
+        self._packetsInOrder = 0
+        # What the sessions that are gone had counted.
+        self._gone = [0, 0, 0]
+
+    # --- towards us ---
+
+    @property
+    def established(self) -> bool:
+        """
+        Whether there is a session to send on.
+        """
+        return self._slots.current is not None
+
+    @property
+    def drained(self) -> bool:
+        """
+        Whether all that was sent has arrived, or been given up.
+        """
+        return (
+            not self._outbox
+            and not self._inbox.unacknowledged
+            and all(not slot.sent.resendable for slot in self._slots)
+        )
+
+    def connect(self, path: IPath, now: float) -> None:
+        """
+        Dial on ``path``: INITs go out on it, repeated, until a handshake is
+        confirmed or `abandon` is called.  May be called for several paths.
+        """
+        if self.finished:
+            return
+        if not self._dialling.active:
+            self._dialledAt = now
+            self._events.append(InitSent(path))
+        if path.transport == Transport.UDP:
+            self._redial[path] = None
+        self._dialling.add(path, now)
+
+    def abandon(self, path: IPath) -> None:
+        """
+        Dial on ``path`` no more.  Paths of a session stay as they are.
+        """
+        self._redial.pop(path, None)
+        self._dialling.remove(path)
+
+    def send(self, media: Media, now: float) -> bool:
+        """
+        Send a video frame, an audio frame, a control command or a sequence of
+        input events.
+
+        Returns whether it was taken: without a session, or when its path cannot
+        keep up, media is refused (INPUT and CONTROL never are).  Raises
+        `LocalError` when it is too large or out of range, or when thousands of
+        INPUT or CONTROL messages already wait.
+        """
+        if self._closing or self.finished:
+            return False
+        self._liveness.mediaMoved(now)
+        match media:
+            case VideoFrame():
+                return self._sendVideo(media, now)
+            case AudioFrame():
+                plain = bytes((FrameType.AUDIO,)) + frames.encodeAudio(media)
+                if not self.established:
+                    return False
+                self._outbox.addAudio(plain, now)
+            case Control():
+                self._inbox.pushControl(media, now)
+            case _:
+                self._inbox.pushInput(media, now)
+        return True
+
+    def _sendVideo(self, frame: VideoFrame, now: float) -> bool:
+        current = self._paths.current
+        if current is None or not self.established:
+            return False
+        chunks = chunk(self._frameId, frame)
+        wanted = self._outbox.needKey
+        if not self._outbox.admitVideo(frame.keyFrame, current.path.backlog):
+            if not wanted:
+                self._events.append(KeyFrameWanted())
+            return False
+        self._frameId = (self._frameId + 1) & 0xFFFFFFFF
+        self._framesSent += 1
+        self._outbox.addVideo(chunks, now)
+        return True
+
+    def close(self, code: int, text: str, now: float) -> None:
+        """
+        Say goodbye and end.  `Closed` follows once it was said.
+        """
+        if self._closing or self.finished:
+            return
+        self._closing = code, text
+        self._dialling.clear()
+        self._outbox.clear()
+        self._closesAt = [now + delay for delay in CLOSE_DELAYS]
+        current = self._paths.current
+        if current is None or not self.established:
+            self._finish(code, text, byPeer=False)
+        elif current.path.transport != Transport.UDP:
+            del self._closesAt[1:]
+
+    def discard(self) -> None:
+        """
+        Forget all keys and everything that waits, without a word to the peer.
+        """
+        self.finished = True
+        self._closesAt = []
+        self._dialling.clear()
+        self._redial.clear()
+        for slot in self._slots:
+            self._account(slot)
+        self._slots.clear()
+        self._answers.clear()
+        self._outbox.clear()
+
+    def _finish(self, code: int, text: str, byPeer: bool) -> None:
+        self.discard()
+        self._events.append(Closed(code, text, byPeer))
+
+    def status(self) -> LinkStatus:
+        """
+        The counts and measurements of now.
+        """
+        inbox = self._inbox
+        acknowledged, lost, resent = self._gone
+        for slot in self._slots:
+            acknowledged += slot.sent.acknowledged
+            lost += slot.sent.lost
+            resent += slot.sent.resent
+        current = self._paths.current
+        return LinkStatus(
+            path=current.path if current is not None else None,
+            impaired=self._liveness.impaired,
+            roundTrip=inbox.roundTrip.smoothed,
+            jitter=inbox.jitter.seconds,
+            clockOffset=inbox.clockOffset.offset,
+            framesSent=self._framesSent,
+            framesDropped=self._outbox.dropped,
+            framesReceived=inbox.framesReceived,
+            framesLost=inbox.framesLost,
+            bytesSent=self._bytesSent,
+            bytesReceived=self._bytesReceived,
+            packetsExpected=self._packetsExpected,
+            packetsInOrder=self._packetsInOrder,
+            packetsAcknowledged=acknowledged,
+            packetsLost=lost,
+            packetsResent=resent,
+        )
+
+    # --- from the network ---
+
+    def invited(
+        self, invitation: Invitation, payload: InitPayload, path: IPath, now: float
+    ) -> None:
+        """
+        Answer an INIT of the peer's, found authorised and fresh.
+
+        When both dial at once, the side with the larger key keeps its INIT and
+        the other answers (PROTOCOL, section 2).
+        """
+        if self.finished or self._closing:
+            return
+        if self._dialling.active:
+            if self._credentials.public > self.remote:
+                # Unless our own INITs evidently do not get through.
+                if now < self._dialledAt + SIMULTANEOUS_GRACE:
+                    return
+            else:
+                self._dialling.withdraw()
+                self._dialling.heldUntil = now + SIMULTANEOUS_GRACE
+        index = self._indices.claim(self)
+        try:
+            packet, sendKey, receiveKey = invitation.respond(
+                index, self.instance, self.remote, 0, self._random(32)
+            )
+        except BadPacket:
+            self._indices.release(index)
+            return
+        session = Session(sendKey, receiveKey, index, invitation.index, now, False)
+        first = not self.established and not self._slots.halfOpen
+        self._slots.offer(Slot(session, path, payload.instance, 0.0), now)
+        self._answers.append((path, packet))
+        if first:
+            self._events.append(InitAnswered(path))
+
+    def receive(self, packets: Sequence[bytes], path: IPath, now: float) -> None:
+        """
+        Take a batch of packets that came by ``path``.  Whatever does not open is
+        dropped and changes nothing but a count.
+        """
+        for packet in packets:
+            if len(packet) < MIN_DATA:
+                continue
+            kind = packet[0]
+            if kind == TYPE_DATA:
+                slot = self._slots.get(int.from_bytes(packet[1:5], "little"))
+                if slot is not None:
+                    self._dataReceived(slot, packet, path, now)
+            elif kind == TYPE_RESP:
+                self._respReceived(packet, path, now)
+            elif kind == TYPE_RETRY:
+                self._dialling.retry(packet, now)
+
+    def _dataReceived(self, slot: Slot, packet: bytes, path: IPath, now: float) -> None:
+        session = slot.session
+        largest = session.replay.largest
+        plain = session.open(packet)
+        if plain is None:
+            return
+        counter = session.lastOpened
+        size = len(packet)
+        self._bytesReceived += size
+        if counter > largest:
+            self._packetsInOrder += 1
+            self._packetsExpected += counter - largest
+        if slot.confirmsAt:
+            slot.confirmsAt = []
+        if self._slots.isHalfOpen(slot):
+            self._establish(slot, now)
+        self._heard(path, size, now)
+        try:
+            heard = self._inbox.take(plain, path, slot.sent, now)
+        except BadPacket as error:
+            self.close(PROTOCOL_VIOLATION, str(error), now)
+            return
+        self._events.extend(heard.events)
+        if heard.elicits:
+            slot.owesAck(now, counter > largest + 1)
+        if heard.media:
+            self._liveness.mediaMoved(now)
+        for data in heard.responses:
+            self._paths.responded(data)
+        if heard.dropped:
+            self._paths.abandoned(path)
+        if heard.close is not None:
+            self._finish(heard.close.code, heard.close.text, byPeer=True)
+            return
+        current = self._paths.current
+        if heard.moving and counter > largest and slot is self._slots.current:
+            if current is None or current.path != path:
+                patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
+                self._paths.question(path, patience if current else 0.0, now)
+
+    def _heard(self, path: IPath, size: int, now: float) -> None:
+        new = self._paths.get(path) is None
+        forgotten = self._paths.heard(path, size, now)
+        if new:
+            self._events.append(PathAuthenticated(path))
+        if forgotten is not None:
+            self._events.append(PathDropped(forgotten.path))
+        recovered = self._liveness.heard(now)
+        if recovered is not None:
+            # The keys that we have will do: no new handshake.
+            self._dialling.clear()
+            self._events.append(recovered)
+
+    def _respReceived(self, packet: bytes, path: IPath, now: float) -> None:
+        answered = self._dialling.response(packet)
+        if answered is None:
+            return
+        outstanding, response = answered.outstanding, answered.response
+        self._inbox.roundTrip.sample(now - outstanding.sentAt)
+        session = Session(
+            answered.sendKey,
+            answered.receiveKey,
+            outstanding.initiation.index,
+            response.index,
+            now,
+            True,
+            REKEY_JITTER * int.from_bytes(self._random(2), "little") / 65536,
+        )
+        # The session goes where we dialled, never where the answer came from.
+        where = outstanding.path
+        slot = Slot(session, where, response.instance, 0.0)
+        self._bytesReceived += len(packet)
+        self._establish(slot, now)
+
+    def _establish(self, slot: Slot, now: float) -> None:
+        """
+        The handshake of ``slot`` is confirmed: by a RESP, or by the first packet.
+        """
+        known = self._peerInstance
+        restarted = known is not None and known != slot.instance
+        if restarted:
+            self._inbox.reset()
+            self._outbox.clear()
+            # Frames that went to the old instance mean nothing to the new one.
+            for other in self._slots:
+                other.sent.clear()
+        self._peerInstance = slot.instance
+        rekey = self.established and not restarted and not self._liveness.impaired
+        if self._slots.previous is not None:
+            self._account(self._slots.previous)
+        self._slots.establish(slot, now)
+        self._dialling.clear()
+        self._liveness.restart(now)
+        self._use(self._paths.validate(slot.path, now), "handshake confirmed")
+        self._events.append(SessionEstablished(slot.path, rekey, restarted))
+
+    def _use(self, state: PathState, cause: str) -> None:
+        before = self._paths.current
+        self._paths.use(state)
+        if before is None or before.path != state.path:
+            if before is not None and before.path.address[0] != state.path.address[0]:
+                self._rekeySoon()
+            self._events.append(PathAuthenticated(state.path))
+            self._events.append(PathMoved(state.path, cause))
+
+    def _rekeySoon(self) -> None:
+        """
+        The peer has another IP address: new keys, so that nobody who watched
+        both networks can tell by the index that it is the same peer for long.
+        """
+        slot = self._slots.current
+        if slot is not None and slot.session.isInitiator:
+            slot.stale = True
+
+    def pathLost(self, path: IPath, reason: str, now: float) -> None:
+        """
+        The connection under ``path`` ended.  The session goes on: over another
+        path if there is one, else it waits for one.
+        """
+        self._dialling.remove(path)
+        if self._paths.lost(path):
+            current = self._paths.current
+            if current is not None:
+                self._events.append(PathMoved(current.path, reason))
+            else:
+                self._events.extend(self._liveness.pathsGone(now))
+
+    # --- time ---
+
+    def timerFired(self, now: float) -> None:
+        """
+        Do what is due.  Early or repeated calls do no harm.
+        """
+        if self.finished:
+            return
+        halfOpen = self._slots.halfOpen
+        hadKeys = self._slots.keyed
+        for slot in self._slots.expire(now):
+            self._account(slot)
+        if halfOpen and not self._slots.halfOpen and not self.established:
+            self._events.append(InitLapsed())
+        if hadKeys:
+            self._keysHeld(now)
+        self._events.extend(self._inbox.timerFired(now))
+        target = self._paths.decide(now)
+        if target is not None:
+            self._use(target, "the old path is silent")
+
+    def _keysHeld(self, now: float) -> None:
+        roundTrip = self._inbox.roundTrip.smoothed or 0.0
+        wasSilent = self._liveness.silent
+        self._events.extend(self._liveness.timerFired(roundTrip, now))
+        if self._liveness.silent and not wasSilent:
+            # From here on the reconnect schedule says when to dial.
+            self._dialling.clear()
+        slot = self._slots.current
+        if slot is None:
+            if not len(self._slots):
+                self._events.append(Expired())
+            return
+        if self._liveness.impaired:
+            if not self._liveness.silent:
+                for path in self._redial:
+                    self._dialling.add(path, now)
+        elif slot.wantsRekey(now) and self._paths.current is not None:
+            self._dialling.add(self._paths.current.path, now, rekey=True)
+
+    def nextTimer(self) -> float | None:
+        """
+        When to call `timerFired` and `packetsToSend` next, if ever.
+        """
+        if self.finished:
+            return None
+        times = (
+            self._dialling.nextTimer(),
+            self._slots.nextTimer(),
+            self._inbox.nextTimer(),
+            self._packing.nextTimer(),
+            min(self._closesAt, default=None),
+        )
+        return min((at for at in times if at is not None), default=None)
+
+    def nextEvent(self) -> Event | None:
+        """
+        The next event that the shell has not seen, or None.
+        """
+        return self._events.popleft() if self._events else None
+
+    # --- to the network ---
+
+    def packetsToSend(self, now: float) -> list[tuple[IPath, list[bytes]]]:
+        """
+        Everything that is to be sent now, a batch a path.
+        """
+        batches: Batches = {}
+        for path, packet in self._answers + self._dialling.due(now):
+            batches.setdefault(path, []).append(packet)
+        self._answers.clear()
+        if not self.finished:
+            dropped = self._outbox.dropped
+            try:
+                self._packing.fill(batches, self._farewell(now), now)
+            except SessionExhausted:
+                # The timer finds the dead keys and the handshakes replace them.
+                self.timerFired(now)
+            if self._outbox.dropped > dropped:
+                self._events.append(KeyFrameWanted())
+            if self._closing is not None and not self._closesAt:
+                self._finish(*self._closing, byPeer=False)
+        for batch in batches.values():
+            self._bytesSent += sum(map(len, batch))
+        return list(batches.items())
+
+    def _farewell(self, now: float) -> bytes | None:
+        """
+        The CLOSE frame, when one is due.
+        """
+        if self._closing is None or now < self._closesAt[0]:
+            return None
+        del self._closesAt[0]
+        return bytes((FrameType.CLOSE,)) + frames.encodeClose(*self._closing)
+
+    def _account(self, slot: Slot) -> None:
+        self._gone[0] += slot.sent.acknowledged
+        self._gone[1] += slot.sent.lost
+        self._gone[2] += slot.sent.resent

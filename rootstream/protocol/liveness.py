@@ -1,0 +1,150 @@
+"""
+Whether the peer is still there (PROTOCOL, section 4).
+
+Only an authentic packet counts as a sign of life.  While media flows, a second
+of silence makes us ask, and one and a half make the peer *impaired*: it is time
+to look for another way.  After thirty it is *silent*: disconnected.  A peer that
+streams nothing is asked after fifteen seconds of silence.
+
+The PINGs that go out between the questions are for measuring.
+"""
+
+from __future__ import annotations
+
+from rootstream.protocol.constants import (
+    DISCONNECTED_AFTER,
+    IMPAIRED_AFTER,
+    PING_IDLE,
+    PING_PATIENCE,
+    PING_REPEAT,
+    PING_STREAMING,
+    SILENT_PING,
+    STREAMING_FOR,
+)
+from rootstream.protocol.events import Impaired, Recovered, Silent
+
+
+class Liveness:
+    """
+    When to ask whether the peer is there, and what to make of no answer.
+
+    @ivar impaired: set from `Impaired` to `Recovered`.
+    @ivar silent: set from `Silent` to `Recovered`.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.lastHeard = now
+        self.impaired = False
+        self.silent = False
+        self._streamingUntil = now
+        #: When to send a PING, if no question is due before.
+        self._pingAt = now
+        #: When the first question since the last sign of life was asked.
+        self._askedAt: float | None = None
+
+    def streaming(self, now: float) -> bool:
+        """
+        Whether media or input flowed, in either direction, just now.
+        """
+        return now < self._streamingUntil
+
+    def mediaMoved(self, now: float) -> None:
+        """
+        Media or input was sent or received.
+        """
+        if now >= self._streamingUntil:
+            # Out of the long idle interval, at once.
+            self._pingAt = min(self._pingAt, now + PING_STREAMING)
+        self._streamingUntil = now + STREAMING_FOR
+
+    def heard(self, now: float) -> Recovered | None:
+        """
+        An authentic packet arrived.
+        """
+        silence = now - self.lastHeard
+        self.lastHeard = now
+        self._askedAt = None
+        if not self.impaired:
+            return None
+        self.impaired = self.silent = False
+        self._pingAt = now
+        return Recovered(silence)
+
+    def pathsGone(self, now: float) -> list[Impaired]:
+        """
+        There is no path left to hear the peer on.
+        """
+        if self.impaired:
+            return []
+        self.impaired = True
+        return [Impaired(now - self.lastHeard)]
+
+    def restart(self, now: float) -> None:
+        """
+        A handshake proved the peer alive, and it counts from here.
+        """
+        self.lastHeard = now
+        self._askedAt = None
+        self.impaired = self.silent = False
+        self._pingAt = now
+
+    def pingDue(self, now: float) -> bool:
+        """
+        Whether to send a PING now; the answer counts as sending it.
+        """
+        if now < self._nextPing():
+            return False
+        if self._askedAt is None and now >= self._questionAt():
+            self._askedAt = now
+        self._pingAt = now + self._interval(now)
+        return True
+
+    def _nextPing(self) -> float:
+        if self._askedAt is not None:
+            return self._pingAt
+        return min(self._pingAt, self._questionAt())
+
+    def _questionAt(self) -> float:
+        at = self.lastHeard + PING_STREAMING
+        # Unless nothing flowed any more when that second was over.
+        return at if at < self._streamingUntil else self.lastHeard + PING_IDLE
+
+    def _interval(self, now: float) -> float:
+        if self.impaired:
+            return SILENT_PING
+        if self._askedAt is not None:
+            return PING_REPEAT
+        return PING_STREAMING if self.streaming(now) else PING_IDLE
+
+    def _impairedAt(self, roundTrip: float) -> float | None:
+        if self.impaired or self._askedAt is None:
+            return None
+        patience = max(PING_PATIENCE, 2 * roundTrip)
+        return max(self._askedAt + patience, self.lastHeard + IMPAIRED_AFTER)
+
+    def timerFired(self, roundTrip: float, now: float) -> list[Impaired | Silent]:
+        """
+        What the silence has come to.
+        """
+        events: list[Impaired | Silent] = []
+        impairedAt = self._impairedAt(roundTrip)
+        if impairedAt is not None and now >= impairedAt:
+            self.impaired = True
+            events.append(Impaired(now - self.lastHeard))
+        if self.impaired and not self.silent:
+            if now >= self.lastHeard + DISCONNECTED_AFTER:
+                self.silent = True
+                events.append(Silent(now - self.lastHeard))
+        return events
+
+    def nextTimer(self, roundTrip: float) -> float:
+        """
+        When `pingDue` or `timerFired` have something to say.
+        """
+        at = self._nextPing()
+        impairedAt = self._impairedAt(roundTrip)
+        if impairedAt is not None:
+            at = min(at, impairedAt)
+        if self.impaired and not self.silent:
+            at = min(at, self.lastHeard + DISCONNECTED_AFTER)
+        return at

@@ -1,0 +1,235 @@
+"""
+The ways to reach one peer, and which of them to use (PROTOCOL, section 4).
+
+A path is *validated* when it is known to lead to the peer in both directions: a
+handshake was completed over it, or a challenge sent on it came back.  An
+authentic packet on another path proves nothing about where that path leads,
+because anybody between the peers can forward a packet with an address of his
+choice.  So a new path never moves sending by itself: the old path is asked
+first (RFC 9000 section 9.3.3, RFC 9853), and only when it stays silent does the
+new one, once validated, take over.
+
+This module keeps the books and decides; `rootstream.protocol.link` sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rootstream.interfaces import IPath, Transport
+from rootstream.protocol.constants import (
+    AMPLIFICATION,
+    CHALLENGE_ATTEMPTS,
+    CHALLENGE_SIZE,
+    MAX_UNVALIDATED_PATHS,
+    MAX_VALIDATED_PATHS,
+    PATH_PROBE_HOLD,
+)
+
+
+@dataclass(slots=True, eq=False)
+class PathState:
+    """
+    What is known of one path.  Sizes in bytes of packets, times in seconds.
+    """
+
+    path: IPath
+    validated: bool = False
+    received: int = 0
+    sent: int = 0
+    lastHeard: float = 0.0
+    challenge: bytes | None = None
+    challengeAt: float = 0.0
+    challengesLeft: int = 0
+
+    def allows(self, size: int) -> bool:
+        """
+        Whether ``size`` more bytes stay within the amplification limit.
+        """
+        return self.validated or self.sent + size <= AMPLIFICATION * self.received
+
+
+class Paths:
+    """
+    All paths of one peer: at most ``MAX_UNVALIDATED_PATHS`` that are not validated,
+    and ``MAX_VALIDATED_PATHS`` that are.
+
+    @ivar current: the path that packets go out on, if there is one.
+    """
+
+    def __init__(self, random: Callable[[int], bytes]) -> None:
+        self._random = random
+        self._paths: dict[IPath, PathState] = {}
+        self.current: PathState | None = None
+        self._candidate: PathState | None = None
+        self._oldUntil = 0.0
+        self._oldAnswered = False
+        self._quietUntil = 0.0
+
+    def __iter__(self) -> Iterator[PathState]:
+        return iter(tuple(self._paths.values()))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def get(self, path: IPath) -> PathState | None:
+        """
+        The books of ``path``, or None when nothing authentic came on it.
+        """
+        return self._paths.get(path)
+
+    def heard(self, path: IPath, size: int, now: float) -> PathState | None:
+        """
+        Enter ``size`` bytes of authentic packets from ``path``.
+
+        Returns the books of the path that had to be forgotten because there are
+        too many, if any.
+        """
+        state = self._paths.get(path)
+        if state is None:
+            state = self._paths[path] = PathState(path)
+        state.received += size
+        state.lastHeard = now
+        return self._forgetOne(state)
+
+    def _forgetOne(self, heard: PathState) -> PathState | None:
+        if len(self._paths) <= MAX_UNVALIDATED_PATHS:
+            return None
+        crowd = [state for state in self._paths.values() if not state.validated]
+        if len(crowd) <= MAX_UNVALIDATED_PATHS:
+            crowd = [state for state in self._paths.values() if state.validated]
+            if len(crowd) <= MAX_VALIDATED_PATHS:
+                return None
+        needed = (heard, self.current, self._candidate)
+        # A connection took more to make than an address that datagrams came from.
+        forgotten = min(
+            (state for state in crowd if state not in needed),
+            key=lambda state: (state.path.transport == Transport.TCP, state.lastHeard),
+        )
+        del self._paths[forgotten.path]
+        return forgotten
+
+    def validate(self, path: IPath, now: float) -> PathState:
+        """
+        A handshake was completed over ``path``: it leads to the peer.
+        """
+        state = self._paths.get(path)
+        if state is None:
+            state = self._paths[path] = PathState(path, lastHeard=now)
+        state.validated = True
+        state.challenge = None
+        return state
+
+    def use(self, state: PathState) -> None:
+        """
+        Send on ``state`` from now on, and end any question about moving.
+        """
+        self.current = state
+        self._candidate = None
+
+    def lost(self, path: IPath) -> bool:
+        """
+        Forget ``path``.  Returns whether it was the current one; the validated
+        path heard last then takes its place, if there is one.
+        """
+        state = self._paths.pop(path, None)
+        if state is None:
+            return False
+        if state is self._candidate:
+            self._candidate = None
+        if state is not self.current:
+            return False
+        rest = [other for other in self._paths.values() if other.validated]
+        self.current = max(rest, key=lambda other: other.lastHeard, default=None)
+        self._candidate = None
+        return True
+
+    def question(self, path: IPath, patience: float, now: float) -> None:
+        """
+        New packets of the peer arrive on ``path``, not on the current one: ask
+        both, and give the old one ``patience`` seconds to answer.
+        """
+        state = self._paths[path]
+        if self._candidate is not None or now < self._quietUntil:
+            return
+        self._candidate = state
+        self._oldAnswered = False
+        self._oldUntil = now + patience
+        if not state.validated:
+            self._challenge(state, now)
+        if self.current is not None:
+            self._challenge(self.current, now)
+
+    def _challenge(self, state: PathState, now: float) -> None:
+        state.challenge = self._random(CHALLENGE_SIZE)
+        state.challengeAt = now
+        state.challengesLeft = CHALLENGE_ATTEMPTS
+
+    def challengesDue(
+        self, interval: float, now: float
+    ) -> list[tuple[PathState, bytes]]:
+        """
+        The challenges to send now; each is repeated after ``interval`` seconds,
+        a few times.
+        """
+        due: list[tuple[PathState, bytes]] = []
+        for state in self._paths.values():
+            if state.challenge is None or now < state.challengeAt:
+                continue
+            if state.challengesLeft:
+                state.challengesLeft -= 1
+                state.challengeAt = now + interval
+                due.append((state, state.challenge))
+            else:
+                state.challenge = None
+                if state is self._candidate:
+                    self._candidate = None
+        return due
+
+    def responded(self, data: bytes) -> None:
+        """
+        A PATH_RESPONSE arrived.  It counts for the path that its challenge was
+        sent on, whichever it came back by (RFC 9000, section 8.2.3).
+        """
+        for state in self._paths.values():
+            if state.challenge is not None and state.challenge == data:
+                state.challenge = None
+                state.validated = True
+                if state is self.current:
+                    self._oldAnswered = True
+
+    def abandoned(self, path: IPath) -> None:
+        """
+        The peer says that it no longer uses ``path``: do not wait for it.
+        """
+        if self.current is not None and self.current.path == path:
+            self._oldUntil = 0.0
+
+    def decide(self, now: float) -> PathState | None:
+        """
+        The path to move to now, or None to stay.
+        """
+        candidate = self._candidate
+        if candidate is None:
+            return None
+        if self._oldAnswered:
+            self._candidate = None
+            self._quietUntil = now + PATH_PROBE_HOLD
+            return None
+        if now < self._oldUntil or not candidate.validated:
+            return None
+        return candidate
+
+    def nextTimer(self) -> float | None:
+        """
+        When `challengesDue` or `decide` have something to do, if ever.
+        """
+        times = [
+            state.challengeAt
+            for state in self._paths.values()
+            if state.challenge is not None
+        ]
+        if self._candidate is not None and self._candidate.validated:
+            times.append(self._oldUntil)
+        return min(times, default=None)

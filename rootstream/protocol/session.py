@@ -1,0 +1,227 @@
+"""
+One set of transport keys: seals frames into DATA packets and opens them again.
+
+A session knows nothing of paths, so a packet is accepted once whatever way it came,
+and nothing of time except its own age: the link asks `Session.dead` by timer and
+then calls `Session.forget`, so that no packet pays for a clock reading.
+
+An authentic packet is the only thing that changes the replay window.  A packet that
+does not open is counted, and that is all it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from rootstream.errors import LocalError
+from rootstream.protocol.constants import (
+    DATA_HEADER,
+    FAILED_OPENS_KILL,
+    FAILED_OPENS_REKEY,
+    MAX_PACKET,
+    MIN_DATA,
+    REJECT_AFTER_PACKETS,
+    REJECT_AFTER_TIME,
+    REKEY_AFTER_BYTES,
+    REKEY_AFTER_PACKETS,
+    REKEY_AFTER_TIME,
+    TYPE_DATA,
+)
+from rootstream.protocol.replay import ReplayWindow
+
+__all__ = ["Session", "SessionExhausted"]
+
+_HEADER: Final = Struct("<BIQ")
+_ADDRESSED: Final = Struct("<BI")
+#: What the nonce has before the counter.
+_NONCE_START: Final = bytes(4)
+
+
+class SessionExhausted(LocalError):
+    """
+    These keys may not send any more: 2^40 packets went out, or the keys are
+    forgotten.  Send on a newer session.
+    """
+
+
+class Session:
+    """
+    Both directions of one handshake's keys.
+
+    ``jitter`` is added to the age at which an initiator wants new keys.  Counts
+    are public because the link and its statistics read them:
+
+    - ``sendCounter``: the counter of the next packet, and so how many went out;
+    - ``lastOpened``: the counter of the last packet that opened, -1 at first;
+    - ``failedOpens``: how many packets had a wrong tag;
+    - ``refused``: how many packets were refused, by reason.
+    """
+
+    __slots__ = (
+        "_addressed",
+        "_opener",
+        "_rekeyAt",
+        "_sealer",
+        "bytesReceived",
+        "bytesSent",
+        "createdAt",
+        "failedOpens",
+        "isInitiator",
+        "lastOpened",
+        "localIndex",
+        "refused",
+        "remoteIndex",
+        "replay",
+        "sendCounter",
+    )
+
+    def __init__(
+        self,
+        sendKey: bytes,
+        receiveKey: bytes,
+        localIndex: int,
+        remoteIndex: int,
+        createdAt: float,
+        isInitiator: bool,
+        jitter: float = 0.0,
+    ) -> None:
+        self._sealer: ChaCha20Poly1305 | None = ChaCha20Poly1305(sendKey)
+        self._opener: ChaCha20Poly1305 | None = ChaCha20Poly1305(receiveKey)
+        self._addressed = _ADDRESSED.pack(TYPE_DATA, localIndex)
+        self.createdAt = createdAt
+        self._rekeyAt = createdAt + REKEY_AFTER_TIME + jitter
+        self.localIndex = localIndex
+        self.remoteIndex = remoteIndex
+        self.isInitiator = isInitiator
+        self.replay = ReplayWindow()
+        self.sendCounter = 0
+        self.lastOpened = -1
+        self.bytesSent = 0
+        self.bytesReceived = 0
+        self.failedOpens = 0
+        self.refused = {"length": 0, "index": 0, "replay": 0, "tag": 0}
+
+    @property
+    def packetsSent(self) -> int:
+        """
+        How many packets went out.
+        """
+        return self.sendCounter
+
+    def seal(self, frames: bytes) -> bytes:
+        """
+        One packet with these frames in it.
+        """
+        return self.sealMany((frames,))[0]
+
+    def sealMany(self, batch: Sequence[bytes]) -> list[bytes]:
+        """
+        A packet for each of the batch, with counters in its order.  All of them,
+        or `SessionExhausted` and none.
+        """
+        sealer = self._sealer
+        counter = self.sendCounter
+        if sealer is None or counter + len(batch) > REJECT_AFTER_PACKETS:
+            raise SessionExhausted("send on a newer session: this one is used up")
+        encrypt = sealer.encrypt
+        pack = _HEADER.pack
+        index = self.remoteIndex
+        packets = []
+        size = 0
+        for frames in batch:
+            header = pack(TYPE_DATA, index, counter)
+            packet = header + encrypt(_NONCE_START + header[5:], frames, header)
+            packets.append(packet)
+            size += len(packet)
+            counter += 1
+        self.sendCounter = counter
+        self.bytesSent += size
+        return packets
+
+    def open(self, packet: bytes) -> bytes | None:
+        """
+        The frames of one packet, or None when it is refused.
+        """
+        opened = self.openMany((packet,))
+        return opened[0][1] if opened else None
+
+    def openMany(self, packets: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """
+        Counter and frames of each packet that opens, in their order; the others
+        are counted and skipped.
+        """
+        opened: list[tuple[int, bytes]] = []
+        opener = self._opener
+        if opener is None:
+            self.refused["index"] += len(packets)
+            return opened
+        decrypt = opener.decrypt
+        check = self.replay.check
+        mark = self.replay.mark
+        addressed = self._addressed
+        fromBytes = int.from_bytes
+        for packet in packets:
+            size = len(packet)
+            if not MIN_DATA <= size <= MAX_PACKET:
+                self.refused["length"] += 1
+                continue
+            header = packet[:DATA_HEADER]
+            if header[:5] != addressed:
+                self.refused["index"] += 1
+                continue
+            counter = fromBytes(header[5:], "little")
+            if not check(counter):
+                self.refused["replay"] += 1
+                continue
+            try:
+                frames = decrypt(
+                    _NONCE_START + header[5:], packet[DATA_HEADER:], header
+                )
+            except InvalidTag:
+                self.refused["tag"] += 1
+                self.failedOpens += 1
+                continue
+            mark(counter)
+            self.lastOpened = counter
+            self.bytesReceived += size
+            opened.append((counter, frames))
+        return opened
+
+    def needsRekey(self, now: float) -> bool:
+        """
+        Is it time for new keys?  Age asks the initiator alone, so that the two
+        sides do not dial each other; the limits of use ask both, for what either
+        direction carried.
+        """
+        return (
+            (self.isInitiator and now >= self._rekeyAt)
+            or self.sendCounter >= REKEY_AFTER_PACKETS
+            or self.replay.largest >= REKEY_AFTER_PACKETS - 1
+            or self.bytesSent >= REKEY_AFTER_BYTES
+            or self.bytesReceived >= REKEY_AFTER_BYTES
+            or self.failedOpens >= FAILED_OPENS_REKEY
+        )
+
+    def dead(self, now: float) -> bool:
+        """
+        Must these keys go, both ways?  The owner calls `forget` when they must.
+        """
+        return (
+            self._opener is None
+            or now - self.createdAt >= REJECT_AFTER_TIME
+            or self.sendCounter >= REJECT_AFTER_PACKETS
+            or self.failedOpens >= FAILED_OPENS_KILL
+        )
+
+    def forget(self) -> None:
+        """
+        Drop the keys: nothing is sealed or opened any more.  Python cannot erase
+        memory, so this is all that a process can do for traffic recorded earlier.
+        """
+        self._sealer = None
+        self._opener = None

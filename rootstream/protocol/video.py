@@ -1,0 +1,281 @@
+"""
+Video frames cut into packets, and put together again.
+
+A VIDEO frame's body is ``frame_id u32 · index u16 · count u16 · flags u8 ·
+ts_us u48`` and a chunk of the access unit; bit 0 of the flags marks a key frame,
+bits 1 to 5 hold the reorder depth (0 to 16), the others are 0 and not looked at.
+All chunks of a frame have the same header but for the index, and all but the last
+the same size, so one cannot be laid over another (PROTOCOL, section 3).
+
+Frames are numbered without gaps and delivered in that order: a decoder has no use
+for a frame whose reference is still to come.  A hole is waited for, since a sender
+that suspects its path sends again, but only for so long and in so much memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+from rootstream.errors import BadPacket, LocalError
+from rootstream.protocol.constants import (
+    MAX_CHUNK,
+    MAX_CHUNKS,
+    MAX_PARTIAL_FRAMES,
+    MAX_REASSEMBLY_BYTES,
+    MAX_REORDER,
+    MAX_WAITING_FRAMES,
+    VIDEO_DEADLINE,
+    VIDEO_HEADER,
+)
+from rootstream.protocol.events import VideoFrame, VideoLost, VideoReceived
+from rootstream.protocol.frames import FrameType
+
+_KEY_FRAME: Final = 0x01
+_REORDER: Final = 0x3E
+_MASK: Final = 0xFFFFFFFF
+_HALF: Final = 1 << 31
+#: Before anything was delivered, an id this far below the first one seen is taken
+#: for an earlier frame that was overtaken.
+_START_SLACK: Final = 64
+_NEVER: Final = float("-inf")
+
+_PLACE = struct.Struct("<IHH")
+_ABOUT = struct.Struct("<BIH")
+_FLAGS: Final = 8
+#: Where the part of the header is that all chunks of a frame share.
+_SHARED: Final = slice(6, VIDEO_HEADER)
+
+
+def chunk(frameId: int, frame: VideoFrame) -> list[bytes]:
+    """
+    Cut a frame into the plaintexts of packets, ready to seal.
+    """
+    data = memoryview(frame.data)
+    count = -(-len(data) // MAX_CHUNK)
+    if not 0 < count <= MAX_CHUNKS:
+        raise LocalError(
+            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * MAX_CHUNK} can "
+            "be sent: lower the bitrate or the quality"
+        )
+    if not (0 <= frame.timestamp < 1 << 48 and 0 <= frame.reorder <= MAX_REORDER):
+        raise LocalError("a video frame's timestamp or reorder depth is out of range")
+    about = _ABOUT.pack(
+        frame.keyFrame | frame.reorder << 1,
+        frame.timestamp & _MASK,
+        frame.timestamp >> 32,
+    )
+    kind = bytes([FrameType.VIDEO])
+    place = _PLACE.pack
+    join = b"".join
+    return [
+        join(
+            (
+                kind,
+                place(frameId, index, count),
+                about,
+                data[index * MAX_CHUNK : (index + 1) * MAX_CHUNK],
+            )
+        )
+        for index in range(count)
+    ]
+
+
+@dataclass(slots=True)
+class _Frame:
+    """
+    A frame of which something has arrived.
+
+    ``chunks`` while it is incomplete, then ``video``; a frame that contradicted
+    itself has neither, and stays only so that the rest of it is not taken for a
+    new frame.  ``size`` is that of all chunks but the last, 0 until one is here.
+    """
+
+    shared: bytes
+    firstAt: float
+    chunks: dict[int, bytes] | None = field(default_factory=dict)
+    video: VideoFrame | None = None
+    size: int = 0
+    held: int = 0
+
+
+class Reassembler:
+    """
+    The receiving half: chunks in, whole frames out, in order.
+
+    Delivery.  A frame goes out as soon as it and all before it are complete.  What
+    blocks the next one, a frame that is incomplete or of which nothing came, is
+    given up ``deadline`` seconds after the first chunk of it or of any later frame
+    came.  A `VideoLost` counts what was given up, ahead of the `VideoReceived` that
+    follows.  Key frames wait like all others: delivering one early saves half a
+    second at best, and throws away what was about to be mended.
+
+    Start.  The first chunk ever received sets the first id.  Until a frame was
+    delivered or given up, an id up to 64 below moves the start back, so that
+    reordering in the first packets loses nothing that is still incomplete there.
+
+    Memory.  At most `MAX_PARTIAL_FRAMES` incomplete frames, `MAX_WAITING_FRAMES`
+    in all, and `MAX_REASSEMBLY_BYTES`, counted as they arrive and not as a header
+    promises.  Past a limit, the oldest goes first: an incomplete frame is dropped,
+    and complete ones that waited behind it are delivered, not dropped.
+
+    ``bytesHeld`` is the sum of the chunks kept; ``dropped`` counts the frames that
+    came in part and were thrown away.
+    """
+
+    def __init__(self, deadline: float = VIDEO_DEADLINE) -> None:
+        self._deadline = deadline
+        self.dropped = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """
+        Forget all: the peer is a new one, and numbers its frames from anywhere.
+        """
+        self._frames: dict[int, _Frame] = {}
+        self._next = 0
+        self._seen = False
+        self._settled = False
+        self._partial = 0
+        self.bytesHeld = 0
+
+    def receive(self, body: bytes, now: float) -> list[VideoReceived | VideoLost]:
+        """
+        Take the body of a VIDEO frame, and say what came of it.
+        """
+        if len(body) <= VIDEO_HEADER:
+            raise BadPacket("a video chunk without data")
+        frameId, index, count = _PLACE.unpack_from(body)
+        if index >= count or count > MAX_CHUNKS:
+            raise BadPacket("a video chunk outside its frame")
+        frame = self._frames.get(frameId) or self._begin(frameId, body, now)
+        if frame is None:
+            return []
+        chunks = frame.chunks
+        if chunks is None:
+            return []
+        data = body[VIDEO_HEADER:]
+        last = index == count - 1
+        if body[_SHARED] != frame.shared or (
+            not last and frame.size and len(data) != frame.size
+        ):
+            self._spoil(frame)
+            return self._drain(_NEVER)
+        if index in chunks:
+            return []
+        if not last:
+            frame.size = len(data)
+        chunks[index] = data
+        frame.held += len(data)
+        self.bytesHeld += len(data)
+        if len(chunks) == count:
+            self._complete(frame, chunks)
+        elif self._partial > MAX_PARTIAL_FRAMES:
+            self._spoilOldest()
+        elif not self._isFull():
+            return []
+        return self._drain(_NEVER)
+
+    def timerFired(self, now: float) -> list[VideoReceived | VideoLost]:
+        """
+        Give up what has been waited for long enough.
+        """
+        return self._drain(now)
+
+    def nextTimer(self) -> float | None:
+        """
+        When `timerFired` must be called, if ever.
+        """
+        return self._givenUpAt() if self._frames else None
+
+    def _givenUpAt(self) -> float:
+        # Everything that is here is at or past the hole, so whichever of it came
+        # first was the first sign of the hole.
+        return min(frame.firstAt for frame in self._frames.values()) + self._deadline
+
+    def _isFull(self) -> bool:
+        return (
+            self.bytesHeld > MAX_REASSEMBLY_BYTES
+            or len(self._frames) > MAX_WAITING_FRAMES
+        )
+
+    def _ahead(self, frameId: int) -> int:
+        return (frameId - self._next) & _MASK
+
+    def _begin(self, frameId: int, body: bytes, now: float) -> _Frame | None:
+        """
+        Make room for a frame of which this is the first chunk, unless it is late.
+        """
+        if (body[_FLAGS] & _REORDER) >> 1 > MAX_REORDER:
+            raise BadPacket("a video frame's reorder depth is out of range")
+        if not self._seen:
+            self._seen = True
+            self._next = frameId
+        elif self._ahead(frameId) >= _HALF:
+            behind = (self._next - frameId) & _MASK
+            if self._settled or behind > _START_SLACK:
+                return None
+            self._next = frameId
+        frame = self._frames[frameId] = _Frame(body[_SHARED], now)
+        self._partial += 1
+        return frame
+
+    def _complete(self, frame: _Frame, chunks: dict[int, bytes]) -> None:
+        flags, low, high = _ABOUT.unpack_from(frame.shared, 2)
+        frame.video = VideoFrame(
+            b"".join([chunks[index] for index in range(len(chunks))]),
+            low | high << 32,
+            bool(flags & _KEY_FRAME),
+            (flags & _REORDER) >> 1,
+        )
+        frame.chunks = None
+        self._partial -= 1
+
+    def _spoil(self, frame: _Frame) -> None:
+        frame.chunks = None
+        self.bytesHeld -= frame.held
+        self._partial -= 1
+        self.dropped += 1
+
+    def _spoilOldest(self) -> None:
+        oldest = min(
+            (i for i, frame in self._frames.items() if frame.chunks is not None),
+            key=self._ahead,
+        )
+        self._spoil(self._frames[oldest])
+
+    def _drain(self, now: float) -> list[VideoReceived | VideoLost]:
+        """
+        Deliver from the front for as long as it can be done, giving up what is
+        overdue at ``now`` or must go for the limits' sake.
+        """
+        events: list[VideoReceived | VideoLost] = []
+        lost = 0
+        frames = self._frames
+        while frames:
+            frame = frames.get(self._next)
+            if frame is None or frame.chunks is not None:
+                if self._givenUpAt() > now and not self._isFull():
+                    break
+                # The hole ends at the first frame that is here, or after it.
+                first = min(frames, key=self._ahead)
+                lost += self._ahead(first)
+                self._next = first
+                frame = frames[first]
+                if frame.chunks is not None:
+                    self._spoil(frame)
+            del frames[self._next]
+            self._next = (self._next + 1) & _MASK
+            self._settled = True
+            if frame.video is None:
+                lost += 1
+                continue
+            self.bytesHeld -= frame.held
+            if lost:
+                events.append(VideoLost(lost))
+                lost = 0
+            events.append(VideoReceived(frame.video))
+        if lost:
+            events.append(VideoLost(lost))
+        return events

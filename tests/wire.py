@@ -1,0 +1,222 @@
+"""
+A network in memory, on virtual time, between two nodes of the protocol core.
+
+Loss, duplication, delay and reordering come from a seed, so a run that failed
+can be run again.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from zope.interface import implementer
+
+from rootstream.interfaces import IPath, Transport
+from rootstream.protocol.events import Event
+from rootstream.protocol.handshakes import Credentials
+from rootstream.protocol.link import Link
+from rootstream.protocol.node import Node
+from rootstream.protocol.noise import publicKey
+
+EPOCH = 1_800_000_000_000
+
+
+@implementer(IPath)
+@dataclass(frozen=True)
+class WirePath:
+    """
+    A path to ``address``; what it carries is the `Wire`'s business.
+    """
+
+    transport: Transport
+    address: tuple[str, int]
+    backlog: int = field(default=0, compare=False)
+
+    def sendPackets(self, packets: Sequence[bytes]) -> None:
+        """
+        The core never sends by itself.
+        """
+        raise AssertionError("the core called a method of a path")
+
+    def authenticated(self) -> None:
+        """
+        The core never lifts limits by itself.
+        """
+        raise AssertionError("the core called a method of a path")
+
+    def close(self) -> None:
+        """
+        The core never closes a path by itself.
+        """
+        raise AssertionError("the core called a method of a path")
+
+
+class Weather:
+    """
+    What the network does to the packets of one direction.  Times in seconds,
+    the others are probabilities.
+    """
+
+    def __init__(self) -> None:
+        self.delay = 0.01
+        self.jitter = 0.0
+        self.loss = 0.0
+        self.duplication = 0.0
+        self.blocked: set[Transport] = set()
+        self.filter: Callable[[bytes], bool] | None = None
+
+
+def credentials(seed: int, psk: bytes = bytes(32)) -> Credentials:
+    """
+    Keys from a seed.
+    """
+    private = Random(f"key {seed}").randbytes(32)
+    return Credentials(private, publicKey(private), psk)
+
+
+class Side:
+    """
+    One node, its address, its wall clock, and all that its links told.
+    """
+
+    def __init__(self, wire: Wire, keys: Credentials, address: tuple[str, int]):
+        self.wire = wire
+        self.keys = keys
+        self.address = address
+        self.weather = Weather()
+        self.clockSkew = 0
+        self.events: list[Event] = []
+        self.sent: list[tuple[float, IPath, bytes]] = []
+        self.admitted: set[bytes] = set()
+        self.restart()
+
+    def restart(self) -> None:
+        """
+        A new process: nothing is remembered but the keys.
+        """
+        self.node = Node(
+            self.keys,
+            lambda remote: remote in self.admitted,
+            wallClock=lambda: EPOCH + int(self.wire.now * 1000) + self.clockSkew,
+            random=self.wire.random.randbytes,
+        )
+
+    def linkTo(self, other: Side) -> Link:
+        """
+        The link to the other side.
+        """
+        return self.node.link(other.keys.public, self.wire.now)
+
+    def dial(self, other: Side, transport: Transport = Transport.UDP) -> Link:
+        """
+        Begin a handshake with the other side.
+        """
+        link = self.linkTo(other)
+        link.connect(WirePath(transport, other.address), self.wire.now)
+        self.wire.pump(self)
+        return link
+
+    def eventsOf(self, kind: type) -> list[Event]:
+        """
+        The events of one class, in order.
+        """
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Wire:
+    """
+    Two sides, ``a`` and ``b``, each authorised at the other, and the time.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.random = Random(seed)
+        self.now = 1000.0
+        self.a = Side(self, credentials(1), ("192.0.2.1", 1111))
+        self.b = Side(self, credentials(2), ("192.0.2.2", 9876))
+        self.a.admitted.add(self.b.keys.public)
+        self.b.admitted.add(self.a.keys.public)
+        self._queue: list[tuple[float, int, Side, bytes, IPath]] = []
+        self._order = itertools.count()
+
+    def other(self, side: Side) -> Side:
+        """
+        Whom this side talks to.
+        """
+        return self.b if side is self.a else self.a
+
+    def deliver(self, to: Side, packet: bytes, path: IPath) -> None:
+        """
+        Put one packet into a side, as the network would.
+        """
+        to.node.receive([packet], path, self.now)
+        self.pump(to)
+
+    def pump(self, side: Side) -> None:
+        """
+        Take what a side has to say: events, and packets into the network.
+        """
+        batches = side.node.packetsToSend()
+        for link in side.node.links:
+            batches += link.packetsToSend(self.now)
+            while (event := link.nextEvent()) is not None:
+                side.events.append(event)
+        for path, packets in batches:
+            for packet in packets:
+                side.sent.append((self.now, path, packet))
+                self._carry(side, path, packet)
+
+    def _carry(self, side: Side, path: IPath, packet: bytes) -> None:
+        weather, random = side.weather, self.random
+        other = self.other(side)
+        if path.address != other.address or path.transport in weather.blocked:
+            return
+        if weather.filter is not None and not weather.filter(packet):
+            return
+        arrives = WirePath(path.transport, side.address)
+        copies = 1 + (random.random() < weather.duplication)
+        for _ in range(copies):
+            if random.random() < weather.loss:
+                continue
+            at = self.now + weather.delay + random.random() * weather.jitter
+            heapq.heappush(self._queue, (at, next(self._order), other, packet, arrives))
+
+    def run(self, seconds: float) -> None:
+        """
+        Let ``seconds`` pass.
+        """
+        end = self.now + seconds
+        while True:
+            timers = [
+                (at, side, link)
+                for side in (self.a, self.b)
+                for link in side.node.links
+                if (at := link.nextTimer()) is not None
+            ]
+            timer = min(timers, key=lambda one: one[0], default=None)
+            nextTimer = timer[0] if timer is not None else end + 1
+            nextPacket = self._queue[0][0] if self._queue else end + 1
+            if min(nextTimer, nextPacket) > end:
+                self.now = end
+                return
+            if nextPacket <= nextTimer:
+                at, _, to, packet, path = heapq.heappop(self._queue)
+                self.now = max(self.now, at)
+                self.deliver(to, packet, path)
+            else:
+                assert timer is not None
+                # Clocks of floats never hit a time exactly.
+                self.now = max(self.now + 1e-6, nextTimer)
+                timer[2].timerFired(self.now)
+                self.pump(timer[1])
+
+    def connect(self) -> tuple[Link, Link]:
+        """
+        A session between the two, dialled by ``a``.
+        """
+        self.a.dial(self.b)
+        self.run(0.5)
+        return self.a.linkTo(self.b), self.b.linkTo(self.a)
