@@ -1,0 +1,3 @@
+"""
+Tests with real sockets, on the loopback interface only.
+"""
