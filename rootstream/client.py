@@ -1,0 +1,61 @@
+"""
+Connecting to a host: from its code to a `Peer`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from rootstream.dialled import DialledPeer
+from rootstream.errors import BadCode
+from rootstream.identity import Code, Identity, parseCode
+from rootstream.interfaces import IPeerReceiver
+from rootstream.peer import Peer
+from rootstream.station import Station
+
+__all__ = ["connect"]
+
+
+def connect(
+    reactor: Any,
+    code: str | Code,
+    receiver: IPeerReceiver,
+    *,
+    identity: Identity,
+    udp: bool = True,
+    tcp: bool = True,
+) -> Deferred[Peer]:
+    """
+    Connect to the host that ``code`` names, and keep connected.
+
+    Fires with the `Peer` when the first handshake is confirmed.  From then on the
+    peer reconnects by itself, and tells its receiver.  Fails with
+    `rootstream.errors.GaveUp` after the whole schedule, and with a
+    `rootstream.errors.LocalError` when asking was never possible.  Cancelling it
+    gives up.
+
+    ``receiver`` gets what the host sends; ``identity`` is ours.
+    """
+    parsed = parseCode(code) if isinstance(code, str) else code
+    if parsed.host is None:
+        raise BadCode("the code names no host; write it as CODE@HOST:PORT")
+    station = Station(reactor, identity)
+    if parsed.key.x25519 == identity.key.x25519:
+        raise BadCode("the code is our own; use the code of the other machine")
+    peer = station.peer(parsed.key.x25519, parsed.key.fingerprint)
+    peer.setReceiver(receiver)
+    connected = peer.whenConnected()
+
+    def given(reason: Failure) -> Failure:
+        if reason.check(CancelledError):
+            peer.abandon()
+        return reason
+
+    connected.addErrback(given)
+    DialledPeer(
+        reactor, peer, station, parsed.host, parsed.port, udp=udp, tcp=tcp
+    ).start()
+    return connected

@@ -1,0 +1,182 @@
+"""
+``rootstream connect``: what one host sends, into one sink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from rootstream.client import connect
+from rootstream.errors import GaveUp, RootstreamError, SinkError
+from rootstream.eventlog import EventLog, Meter
+from rootstream.identity import Code, loadOrCreateIdentity
+from rootstream.machine import PeerState
+from rootstream.media import MediaSink, openSink
+from rootstream.peer import Peer
+from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
+from rootstream.transport.clock import boottime
+
+__all__ = ["ConnectProgram", "ConnectSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectSettings:
+    """
+    The options of ``rootstream connect``.
+    """
+
+    home: Path
+    code: Code
+    sink: str
+    udp: bool = True
+    tcp: bool = True
+
+
+class ConnectProgram(Program):
+    """
+    A host as its viewer sees it, and what the events file says of it.
+
+    Ends with status 0 when the host says goodbye, 3 when it was given up on.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: ConnectSettings,
+        out: IO[str],
+        err: IO[str],
+        events: str | None = None,
+        duration: float | None = None,
+    ) -> None:
+        super().__init__(reactor, out, err, events, duration)
+        self._settings = settings
+        self._connecting: Deferred[None] | None = None
+        self._peer: Peer | None = None
+        self._meter: Meter | None = None
+        self._sink: MediaSink | None = None
+        self._sinkError: SinkError | None = None
+        if settings.sink == "-":
+            # Before anything is logged: standard output is the stream's from now on.
+            self._openSink()
+
+    def _openSink(self) -> None:
+        try:
+            self._sink = openSink(
+                self._settings.sink,
+                reactor=self._reactor,
+                failed=self.fault,
+                wantKeyFrame=self._wantKeyFrame,
+            )
+        except SinkError as error:
+            self._sinkError = error
+
+    def _wantKeyFrame(self) -> None:
+        if self._peer is not None:
+            self._peer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def begin(self) -> None:
+        settings = self._settings
+        identity = loadOrCreateIdentity(settings.home)
+        if self._sink is None and self._sinkError is None:
+            self._openSink()
+        if self._sink is None:
+            assert self._sinkError is not None
+            raise self._sinkError
+        fingerprint = settings.code.key.fingerprint
+        receiver = _Screen(self, fingerprint, self._sink, self._events)
+        self._connecting = connect(
+            self._reactor,
+            settings.code,
+            receiver,
+            identity=identity,
+            udp=settings.udp,
+            tcp=settings.tcp,
+        ).addCallbacks(self._connected, self._neverConnected)
+
+    def _connected(self, peer: Peer) -> None:
+        self._peer = peer
+        self._meter = Meter(boottime(), sending=False)
+
+    def _neverConnected(self, reason: Failure) -> None:
+        error = reason.value
+        if reason.check(CancelledError) or error is None:
+            return
+        if isinstance(error, RootstreamError):
+            self.fault(error, EXIT_FAILED if isinstance(error, GaveUp) else EXIT_FAULT)
+        else:
+            reason.raiseException()
+
+    def stateChanged(self, new: str, cause: str) -> None:
+        """
+        The host came or went.
+        """
+        self.say(f"{new}: {cause}")
+        peer = self._peer
+        if peer is None:
+            # It was never there: `_neverConnected` says how that ends.
+            return
+        if new == PeerState.FAILED.value:
+            self.fault(GaveUp(cause), EXIT_FAILED)
+        elif peer.closed is not None and peer.closed.byPeer:
+            self.finish(0)
+
+    def tick(self) -> None:
+        if self._peer is not None and self._meter is not None:
+            fields = self._meter.take(self._peer.status(), boottime())
+            self._events.write("stats", self._peer.fingerprint, **fields)
+
+    def cleanUp(self) -> Deferred[Any]:
+        endings: list[Deferred[Any]] = []
+        if self._peer is not None:
+            endings.append(self._peer.close("the viewer was stopped"))
+        elif self._connecting is not None:
+            self._connecting.cancel()
+        if self._sink is not None:
+            endings.append(self._sink.close())
+        return DeferredList(endings).addCallback(self._over)
+
+    def _over(self, _: object) -> None:
+        if self._peer is not None:
+            status = self._peer.status()
+            self.summarise(
+                sent=status.framesSent,
+                received=status.framesReceived,
+                lost=status.framesLost,
+                size=status.bytesReceived,
+                path=status.path,
+            )
+        elif self._connecting is not None:
+            self.summarise()
+
+
+class _Screen(Watched):
+    """
+    What a host sends to a viewer.
+    """
+
+    def __init__(
+        self,
+        program: ConnectProgram,
+        fingerprint: str,
+        sink: MediaSink,
+        events: EventLog,
+    ) -> None:
+        super().__init__(fingerprint, events)
+        self._program = program
+        self._sink = sink
+
+    def videoReceived(self, frame: VideoFrame) -> None:
+        self._sink.video(frame)
+
+    def audioReceived(self, frame: AudioFrame) -> None:
+        self._sink.audio(frame)
+
+    def stateChanged(self, old: str, new: str, cause: str) -> None:
+        super().stateChanged(old, new, cause)
+        self._program.stateChanged(new, cause)

@@ -1,0 +1,191 @@
+"""
+``rootstream demo``: a host and a viewer on loopback, with identities of the moment.
+
+Everything that a real stream goes through is in between: encoder, handshake,
+encryption, sockets.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+from rootstream.authorized import AuthorizedPeers
+from rootstream.broadcast import Broadcast
+from rootstream.client import connect
+from rootstream.errors import RootstreamError, SourceError
+from rootstream.eventlog import EventLog, Meter
+from rootstream.host import Host
+from rootstream.hostprogram import Viewer
+from rootstream.identity import Code, Identity
+from rootstream.media import openSource
+from rootstream.media.h264 import parameterSets, parseSps
+from rootstream.peer import Peer
+from rootstream.protocol.events import VideoFrame
+from rootstream.service import Program, Watched
+from rootstream.transport.clock import boottime, mediaClock
+
+__all__ = ["DemoProgram"]
+
+
+class DemoProgram(Program):
+    """
+    Both ends of one stream, and a line a second on how it goes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        out: IO[str],
+        err: IO[str],
+        events: str | None = None,
+        duration: float | None = None,
+    ) -> None:
+        super().__init__(reactor, out, err, events, duration)
+        self._host: Host | None = None
+        self._broadcast: Broadcast | None = None
+        self._viewer: Peer | None = None
+        self._screen: _Screen | None = None
+        self._connecting: Deferred[None] | None = None
+        self._meter = Meter(0.0, sending=False)
+        self._hostMeters: dict[Peer, Meter] = {}
+
+    def begin(self) -> None:
+        here = Identity.generate("demo host")
+        there = Identity.generate("demo viewer")
+        self._host = Host(
+            self._reactor,
+            here,
+            AuthorizedPeers(None, [there.key], False),
+            self._receiverFor,
+            port=0,
+            interface="127.0.0.1",
+        )
+        port = self._host.listen()
+        self._events.write("listening", udp=port, tcp=port)
+        source = openSource("test", reactor=self._reactor, clock=mediaClock)
+        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded)
+        self._broadcast.open()
+        self.say(f"Host {here.key.fingerprint} on 127.0.0.1, port {port}, UDP and TCP.")
+        self.say(f"Viewer {there.key.fingerprint}; both keys are of this moment.")
+        self.say("A moving test picture with sound, end to end. Ctrl-C ends it.")
+        self._screen = _Screen(here.key.fingerprint, self._events)
+        self._connecting = connect(
+            self._reactor,
+            Code(here.key, "127.0.0.1", port),
+            self._screen,
+            identity=there,
+        ).addCallbacks(self._connected, self._neverConnected)
+
+    def _receiverFor(self, peer: Peer) -> Viewer:
+        assert self._broadcast is not None
+        return Viewer(peer, self._broadcast, self._events, self._came, self._gone)
+
+    def _came(self, peer: Peer) -> None:
+        self._hostMeters[peer] = Meter(boottime(), sending=True)
+
+    def _gone(self, peer: Peer, cause: str) -> None:
+        self._hostMeters.pop(peer, None)
+
+    def _connected(self, peer: Peer) -> None:
+        self._viewer = peer
+        assert self._screen is not None
+        self._screen.peer = peer
+        self._meter = Meter(boottime(), sending=False)
+
+    def _neverConnected(self, reason: Failure) -> None:
+        if isinstance(reason.value, RootstreamError):
+            self.fault(reason.value)
+
+    def _sourceEnded(self, error: SourceError | None) -> None:
+        if error is not None:
+            self.fault(error)
+
+    def tick(self) -> None:
+        now = boottime()
+        for peer, meter in self._hostMeters.items():
+            fields = meter.take(peer.status(), now)
+            self._events.write("stats", peer.fingerprint, **fields)
+        if self._viewer is None or self._screen is None:
+            self.say("connecting")
+            return
+        fields = self._meter.take(self._viewer.status(), now)
+        latency = self._screen.takeLatency()
+        self._events.write(
+            "stats", self._viewer.fingerprint, **fields, latency_ms=latency
+        )
+        self.say(
+            f"{self._viewer.state.value} {fields['transport']} "
+            f"{self._screen.resolution} {fields['fps']:.0f} fps "
+            f"{fields['mbit_s']:.2f} Mbit/s "
+            f"RTT {_number(fields['rtt_ms'])} ms loss {fields['loss']:.1%} "
+            f"latency {_number(latency)} ms"
+        )
+
+    def cleanUp(self) -> Deferred[Any]:
+        endings: list[Deferred[Any]] = []
+        if self._broadcast is not None:
+            endings.append(self._broadcast.stop())
+        if self._viewer is not None:
+            endings.append(self._viewer.close("the demo is over"))
+        elif self._connecting is not None:
+            self._connecting.cancel()
+        if self._host is not None:
+            endings.append(self._host.close("the demo is over"))
+        return DeferredList(endings).addCallback(self._over)
+
+    def _over(self, _: object) -> None:
+        if self._viewer is None or self._broadcast is None:
+            return
+        status = self._viewer.status()
+        sent = self._broadcast.framesSent
+        self.summarise(
+            sent=sent,
+            received=status.framesReceived,
+            lost=status.framesLost,
+            size=status.bytesReceived,
+            path=status.path,
+        )
+        self.say(
+            f"In {self.seconds:.1f} s: {sent} frames sent, "
+            f"{status.framesReceived} received, {status.framesLost} lost, "
+            f"{status.bytesReceived / 1e6:.1f} MB, all of it encrypted."
+        )
+
+
+def _number(value: object) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else "?"
+
+
+class _Screen(Watched):
+    """
+    The viewer's end: nothing is shown, but measured.
+    """
+
+    def __init__(self, fingerprint: str, events: EventLog) -> None:
+        super().__init__(fingerprint, events)
+        self.peer: Peer | None = None
+        self.resolution = "?"
+        self._latencies: list[float] = []
+
+    def videoReceived(self, frame: VideoFrame) -> None:
+        if self.peer is not None:
+            latency = self.peer.latency(frame)
+            if latency is not None:
+                self._latencies.append(latency)
+        if frame.keyFrame:
+            sets = parameterSets(frame.data)
+            info = parseSps(sets[0]) if sets is not None else None
+            if info is not None:
+                self.resolution = f"{info.width}x{info.height}"
+
+    def takeLatency(self) -> float | None:
+        """
+        The median of the milliseconds from capture to receipt since the last call.
+        """
+        latencies, self._latencies = sorted(self._latencies), []
+        if not latencies:
+            return None
+        return round(latencies[len(latencies) // 2] * 1000, 3)

@@ -1,0 +1,201 @@
+"""
+A peer that we dial, and dial again when it is gone.
+
+The reconnect factory waits, the dual connector dials, the peer shakes hands; here
+they are put together, and told apart when a peer is *impaired* (nothing heard for
+a moment: dial at once and quietly, the session may yet go on) and when it is
+*lost* (disconnected: the schedule begins, and ends).
+"""
+
+from __future__ import annotations
+
+from socket import AF_INET6
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IConnector, IDelayedCall
+from twisted.python.failure import Failure
+
+from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
+from rootstream.interfaces import IPacketSink, IPath
+from rootstream.peer import Peer
+from rootstream.transport.dial import DualConnector
+from rootstream.transport.reconnect import PeerReconnector
+from rootstream.transport.udp import UDPPort, listenPackets
+
+__all__ = ["DialledPeer"]
+
+#: Seconds between two quick attempts while a peer is impaired.
+REDIAL_INTERVAL = 1.0
+
+
+class _Schedule(PeerReconnector):
+    """
+    The reconnect schedule, with the peer told of each attempt.
+    """
+
+    def __init__(self, sink: IPacketSink, clock: Any, owner: DialledPeer) -> None:
+        super().__init__(sink, clock, owner.attemptScheduled, owner.gaveUp)
+        self._owner = owner
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        super().startedConnecting(connector)
+        self._owner.attemptStarted(self.retries)
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if self._owner.attemptFailed(reason):
+            super().clientConnectionFailed(connector, reason)
+
+
+class DialledPeer:
+    """
+    Keeps one peer connected, until it says goodbye or the schedule ends.
+
+    An error of this side (`LocalError`: the name does not resolve, no transport is
+    allowed) ends the first attempt for good; once the peer was connected, it is one
+    failed attempt of many, because a laptop without a network can resolve nothing.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        peer: Peer,
+        sink: IPacketSink,
+        host: str,
+        port: int,
+        *,
+        udp: bool = True,
+        tcp: bool = True,
+    ) -> None:
+        self._reactor = reactor
+        self._peer = peer
+        self._sink = sink
+        self._sockets: dict[int, UDPPort] = {}
+        self._schedule = _Schedule(sink, reactor, self)
+        self._connector = DualConnector(
+            reactor,
+            host,
+            port,
+            self._schedule,
+            peer,
+            sink,
+            self._openUDP,
+            udp=udp,
+            tcp=tcp,
+        )
+        self._wasConnected = False
+        self._impaired = False
+        self._redial: Deferred[None] | None = None
+        self._redialLater: IDelayedCall | None = None
+        peer.redialler = self
+
+    def start(self) -> None:
+        """
+        Dial.
+        """
+        self._connector.connect()
+
+    def _openUDP(self, family: int) -> UDPPort:
+        """
+        Our one socket for an address family, opened when it is first needed.
+        """
+        socket = self._sockets.get(family)
+        if socket is None:
+            interface = "::" if family == AF_INET6 else "0.0.0.0"
+            socket = listenPackets(self._reactor, self._sink, 0, interface)
+            self._sockets[family] = socket
+        return socket
+
+    def networkChanged(self) -> None:
+        """
+        There may be a way where there was none: attempt at once, schedule reset.
+        """
+        self._schedule.tryNow()
+
+    # --- what the schedule tells ---
+
+    def attemptStarted(self, retries: int) -> None:
+        """
+        An attempt begins; 0 is the first, before anything has failed.
+        """
+        number = f"attempt {retries} of {self._schedule.maxRetries}"
+        self._peer.dialled(number if retries else "first attempt")
+
+    def attemptFailed(self, reason: Failure) -> bool:
+        """
+        An attempt failed.  Returns whether there may be another.
+        """
+        error = reason.value
+        self._peer.attemptFailed(str(error))
+        if isinstance(error, LocalError) and not self._wasConnected:
+            self._peer.gaveUp(error)
+            return False
+        return True
+
+    def attemptScheduled(self, attempt: int, of: int, wait: float) -> None:
+        """
+        The next attempt comes after ``wait`` seconds.
+        """
+        self._peer.attemptScheduled(attempt, of, wait)
+
+    def gaveUp(self) -> None:
+        """
+        All attempts have failed.
+        """
+        last = self._schedule.lastError
+        self._peer.gaveUp(
+            GaveUp(f"gave up after {self._schedule.maxRetries} attempts: {last}")
+        )
+
+    # --- what the peer tells ---
+
+    def impaired(self) -> None:
+        self._impaired = True
+        self._redialNow()
+
+    def recovered(self) -> None:
+        self._wasConnected = True
+        self._impaired = False
+        self._stopRedialling()
+        self._connector.reached()
+
+    def lost(self, cause: str) -> None:
+        self._impaired = False
+        self._stopRedialling()
+        self._connector.lost(Failure(HandshakeTimeout(cause)))
+
+    def over(self) -> None:
+        self._impaired = False
+        self._stopRedialling()
+        self._schedule.stopTrying()
+        self._connector.disconnect()
+        for socket in self._sockets.values():
+            socket.stopListening()
+        self._sockets.clear()
+
+    # --- quick attempts ---
+
+    def _redialNow(self) -> None:
+        self._redialLater = None
+        if self._redial is None:
+            self._redial = self._connector.dialOnce().addCallbacks(
+                self._redialled, self._redialFailed
+            )
+
+    def _redialled(self, path: IPath) -> None:
+        self._redial = None
+
+    def _redialFailed(self, reason: Failure) -> None:
+        self._redial = None
+        if self._impaired and not reason.check(CancelledError):
+            self._redialLater = self._reactor.callLater(
+                REDIAL_INTERVAL, self._redialNow
+            )
+
+    def _stopRedialling(self) -> None:
+        if self._redialLater is not None:
+            self._redialLater.cancel()
+            self._redialLater = None
+        redial, self._redial = self._redial, None
+        if redial is not None:
+            redial.cancel()

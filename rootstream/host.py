@@ -1,0 +1,119 @@
+"""
+A host: listens on one port, lets in whom its owner listed, and no one else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from rootstream.authorized import AuthorizedPeers
+from rootstream.identity import Identity, fingerprintOf
+from rootstream.interfaces import IPeerReceiver
+from rootstream.peer import Peer
+from rootstream.protocol.constants import DEFAULT_PORT
+from rootstream.protocol.link import GOODBYE
+from rootstream.station import Station
+from rootstream.transport.listen import HostPorts, listenBoth
+
+__all__ = ["Host"]
+
+#: Seconds between two log lines about strangers, however many there are (F13).
+STRANGERS_LOG_INTERVAL = 10.0
+
+
+class Host:
+    """
+    The peers that dial us.
+
+    ``receiverFor`` is called with each `Peer` that dials, and returns the
+    `IPeerReceiver` for what it sends.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        identity: Identity,
+        authorized: AuthorizedPeers,
+        receiverFor: Callable[[Peer], IPeerReceiver],
+        *,
+        port: int = DEFAULT_PORT,
+        interface: str = "",
+    ) -> None:
+        self._reactor = reactor
+        self._authorized = authorized
+        self._receiverFor = receiverFor
+        self._port = port
+        self._interface = interface
+        self._ports: HostPorts | None = None
+        self._quietUntil = 0.0
+        self._shownError: str | None = None
+        self._station = Station(
+            reactor,
+            identity,
+            admits=self._admits,
+            introduce=self._introduce,
+            arrived=self._arrived,
+        )
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """
+        The peers that have dialled and are not forgotten yet.
+        """
+        return self._station.peers
+
+    def listen(self) -> int:
+        """
+        Open the ports, UDP and TCP; returns their number.
+
+        Raises `rootstream.errors.PortInUse` or another `LocalError`.
+        """
+        self._ports = listenBoth(
+            self._reactor, self._station, self._reactor, self._port, self._interface
+        )
+        return self._ports.port
+
+    def close(self, text: str = "goodbye", code: int = GOODBYE) -> Deferred[None]:
+        """
+        Say goodbye to all peers and close the ports.
+        """
+        goodbyes = [peer.close(text, code) for peer in self.peers]
+
+        def closePorts(_: object) -> Deferred[None] | None:
+            ports, self._ports = self._ports, None
+            return ports.close() if ports is not None else None
+
+        return gatherResults(goodbyes).addCallback(closePorts)
+
+    def _admits(self, remote: bytes) -> bool:
+        self._authorized.refresh()
+        error = self._authorized.error
+        if error is not None and error != self._shownError:
+            self._log.error("The peers file was not read again: {error}.", error=error)
+        self._shownError = error
+        if self._authorized.allowed(remote) is not None:
+            return True
+        now = self._reactor.seconds()
+        if now >= self._quietUntil:
+            self._quietUntil = now + STRANGERS_LOG_INTERVAL
+            self._log.warn(
+                "Refused a peer that is not listed (key any:{key}).",
+                key=fingerprintOf(remote),
+            )
+        return False
+
+    def _introduce(self, remote: bytes) -> tuple[str, str]:
+        peer = self._authorized.allowed(remote)
+        if peer is None:
+            # Taken off the list while its handshake was on the way.
+            return f"any:{fingerprintOf(remote)}", ""
+        return peer.fingerprint, peer.name
+
+    def _arrived(self, peer: Peer) -> None:
+        peer.setReceiver(self._receiverFor(peer))

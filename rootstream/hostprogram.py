@@ -1,0 +1,194 @@
+"""
+``rootstream host``: one source, for every authorised peer that dials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from twisted.internet.defer import Deferred, DeferredList
+
+from rootstream.authorized import AuthorizedPeers
+from rootstream.broadcast import Broadcast
+from rootstream.errors import SourceError
+from rootstream.eventlog import EventLog, Meter
+from rootstream.home import Lock, lockHome
+from rootstream.host import Host
+from rootstream.identity import PeerKey, loadOrCreateIdentity
+from rootstream.machine import PeerState
+from rootstream.media import openSource
+from rootstream.peer import Peer
+from rootstream.protocol.events import Control
+from rootstream.protocol.link import SOURCE_ENDED
+from rootstream.protocol.status import LinkStatus
+from rootstream.service import Program, Watched
+from rootstream.show import describeIdentity, guessHost
+from rootstream.transport.clock import boottime, mediaClock
+
+__all__ = ["HostProgram", "HostSettings", "Viewer"]
+
+#: Seconds that the last frames of a source may take to arrive.
+DRAIN_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    """
+    The options of ``rootstream host``.
+    """
+
+    home: Path
+    port: int
+    interface: str
+    source: str
+    allow: Sequence[PeerKey] = ()
+    allowAny: bool = False
+
+
+class HostProgram(Program):
+    """
+    A host, its source, and what the events file says of its viewers.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        settings: HostSettings,
+        out: IO[str],
+        err: IO[str],
+        events: str | None = None,
+        duration: float | None = None,
+    ) -> None:
+        super().__init__(reactor, out, err, events, duration)
+        self._settings = settings
+        self._lock: Lock | None = None
+        self._host: Host | None = None
+        self._broadcast: Broadcast | None = None
+        self._meters: dict[Peer, Meter] = {}
+        self._left: list[LinkStatus] = []
+
+    def begin(self) -> None:
+        settings = self._settings
+        identity = loadOrCreateIdentity(settings.home)
+        self._lock = lockHome(settings.home)
+        peers = settings.home / "peers"
+        authorized = AuthorizedPeers(peers, settings.allow, settings.allowAny)
+        source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
+        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded)
+        host = Host(
+            self._reactor,
+            identity,
+            authorized,
+            self._receiverFor,
+            port=settings.port,
+            interface=settings.interface,
+        )
+        port = host.listen()
+        self._host = host
+        self._events.write("listening", udp=port, tcp=port)
+        self.say(f"Listening on port {port}, UDP and TCP.")
+        where = settings.interface or guessHost()
+        self.say(describeIdentity(identity, where, port, qr=False))
+        if settings.allowAny:
+            self.say("WARNING: --allow-any lets everyone in who has the code.")
+        elif not authorized.listed():
+            self.say(
+                f"Nobody may connect yet: add a peer's code to {peers}, "
+                "or use --allow CODE."
+            )
+        self._broadcast.open()
+
+    def _sourceEnded(self, error: SourceError | None) -> None:
+        if self._ending:
+            return
+        if error is not None:
+            self.fault(error)
+            return
+        assert self._host is not None
+        self.say("The source has ended.")
+        viewers = [peer for peer in self._host.peers if peer.connected]
+        DeferredList([peer.whenDrained() for peer in viewers]).addTimeout(
+            DRAIN_TIMEOUT, self._reactor, onTimeoutCancel=lambda *_: None
+        ).addCallback(self._sayGoodbye)
+
+    def _sayGoodbye(self, _: object) -> None:
+        if self._host is not None and not self._ending:
+            goodbye = self._host.close("the source has ended", SOURCE_ENDED)
+            goodbye.addBoth(lambda _: self.finish(0))
+
+    def _receiverFor(self, peer: Peer) -> Viewer:
+        assert self._broadcast is not None
+        return Viewer(peer, self._broadcast, self._events, self._came, self._gone)
+
+    def _came(self, peer: Peer) -> None:
+        self._meters[peer] = Meter(boottime(), sending=True)
+        self.say(f"{peer.fingerprint} {peer.name} is connected.")
+
+    def _gone(self, peer: Peer, cause: str) -> None:
+        if self._meters.pop(peer, None) is not None:
+            self._left.append(peer.status())
+        self.say(f"{peer.fingerprint} {peer.name} is disconnected: {cause}.")
+
+    def tick(self) -> None:
+        now = boottime()
+        for peer, meter in self._meters.items():
+            fields = meter.take(peer.status(), now)
+            self._events.write("stats", peer.fingerprint, **fields)
+
+    def cleanUp(self) -> Deferred[Any]:
+        endings: list[Deferred[Any]] = []
+        if self._broadcast is not None:
+            endings.append(self._broadcast.stop())
+        if self._host is not None:
+            endings.append(self._host.close("the host was stopped"))
+        return DeferredList(endings).addCallback(self._over)
+
+    def _over(self, _: object) -> None:
+        for peer in list(self._meters):
+            self._gone(peer, "the host was stopped")
+        if self._lock is not None:
+            self._lock.release()
+        if self._broadcast is not None and self._host is not None:
+            self.summarise(
+                sent=self._broadcast.framesSent,
+                size=sum(status.bytesSent for status in self._left),
+                path=self._left[-1].path if self._left else None,
+            )
+
+
+class Viewer(Watched):
+    """
+    What a host's peer sends, and when it comes and goes.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        broadcast: Broadcast,
+        events: EventLog,
+        came: Callable[[Peer], None],
+        gone: Callable[[Peer, str], None],
+    ) -> None:
+        super().__init__(peer.fingerprint, events)
+        self._peer = peer
+        self._broadcast = broadcast
+        self._came = came
+        self._gone = gone
+
+    def stateChanged(self, old: str, new: str, cause: str) -> None:
+        super().stateChanged(old, new, cause)
+        if new == PeerState.CONNECTED.value:
+            self._came(self._peer)
+            self._broadcast.viewerCame(self._peer)
+        elif old == PeerState.CONNECTED.value:
+            self._broadcast.viewerLeft(self._peer)
+            self._gone(self._peer, cause)
+
+    def controlReceived(self, control: Control) -> None:
+        self._broadcast.controlled(self._peer, control)
+
+    def keyFrameWanted(self) -> None:
+        self._broadcast.keyFrameWanted(self._peer)

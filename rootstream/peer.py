@@ -1,0 +1,521 @@
+"""
+A peer: the thin shell around a `Link`, and what an application holds of it.
+
+It repeats one loop, `Peer.pump`: hand the link's events over, send its packets,
+arm its one timer.  Packets do not pass through the state machine; only what
+changes a peer's state does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rootstream.interfaces import IPath, IPeerReceiver, Transport
+from rootstream.machine import PeerCore, PeerState, buildPeerMachine
+from rootstream.protocol.events import (
+    AudioFrame,
+    AudioReceived,
+    Closed,
+    Command,
+    Control,
+    ControlReceived,
+    Event,
+    Expired,
+    Impaired,
+    InitAnswered,
+    InitLapsed,
+    InitSent,
+    InputEvent,
+    InputReceived,
+    KeyFrameWanted,
+    PathAuthenticated,
+    PathDropped,
+    PathMoved,
+    Recovered,
+    SessionEstablished,
+    Silent,
+    VideoFrame,
+    VideoLost,
+    VideoReceived,
+)
+from rootstream.protocol.link import GOODBYE, Link
+from rootstream.protocol.status import LinkStatus
+
+__all__ = ["Peer", "PeerReceiver", "describePath"]
+
+_PeerMachine = buildPeerMachine()
+
+
+def describePath(path: IPath) -> tuple[str, str]:
+    """
+    A path in words: ``udp`` or ``tcp``, and ``host:port``.
+    """
+    host, port = path.address
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Transport(path.transport).name.lower(), shown
+
+
+@implementer(IPeerReceiver)
+class PeerReceiver:
+    """
+    An `IPeerReceiver` that ignores everything: override what you need.
+    """
+
+    def videoReceived(self, frame: VideoFrame) -> None:
+        pass
+
+    def audioReceived(self, frame: AudioFrame) -> None:
+        pass
+
+    def inputReceived(self, events: Sequence[InputEvent]) -> None:
+        pass
+
+    def controlReceived(self, control: Control) -> None:
+        pass
+
+    def stateChanged(self, old: str, new: str, cause: str) -> None:
+        pass
+
+    def attemptScheduled(self, attempt: int, of: int, wait: float) -> None:
+        pass
+
+    def keyFrameWanted(self) -> None:
+        pass
+
+    def pathChanged(self, transport: str, address: str, cause: str) -> None:
+        pass
+
+
+class IRedialler(Protocol):
+    """
+    Who looks after a peer that we dialled.
+    """
+
+    def impaired(self) -> None:
+        """
+        Nothing is heard: look for another way.
+        """
+
+    def recovered(self) -> None:
+        """
+        The peer is heard again, or there is a new session.
+        """
+
+    def lost(self, cause: str) -> None:
+        """
+        The peer is disconnected: the reconnect schedule begins.
+        """
+
+    def over(self) -> None:
+        """
+        The conversation ended: dial no more.
+        """
+
+
+class Peer:
+    """
+    One peer, connected or not.
+
+    @ivar fingerprint: of its key, as users compare it.
+    @ivar name: what its owner calls it; may be empty.
+    @ivar redialler: who dials it when it is gone; None for a peer that dials us.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        link: Link,
+        fingerprint: str,
+        name: str,
+        forget: Callable[[Link], None],
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._link = link
+        self.fingerprint = fingerprint
+        self.name = name
+        self._forget = forget
+        self._receiver: IPeerReceiver = PeerReceiver()
+        self.redialler: IRedialler | None = None
+        self._machine = _PeerMachine(PeerCore(self._moved))
+        self._timer: IDelayedCall | None = None
+        self._timerAt = 0.0
+        self._pumping = False
+        self._again = False
+        self._handshakes: dict[IPath, Deferred[None]] = {}
+        self._whenConnected: list[Deferred[Peer]] = []
+        self._whenClosed: list[Deferred[None]] = []
+        self._whenDrained: list[Deferred[None]] = []
+        #: Why the conversation ended, once it has.
+        self.closed: Closed | None = None
+
+    def __repr__(self) -> str:
+        return f"<Peer {self.fingerprint} {self.state.value}>"
+
+    # --- what applications call ---
+
+    @property
+    def state(self) -> PeerState:
+        """
+        The state now.
+        """
+        return self._machine.describe()
+
+    @property
+    def connected(self) -> bool:
+        """
+        Whether media can be sent.
+        """
+        return self.state is PeerState.CONNECTED
+
+    def setReceiver(self, receiver: Any) -> None:
+        """
+        Hand everything that comes to ``receiver``, an `IPeerReceiver`.
+        """
+        self._receiver = receiver
+
+    def sendVideo(self, frame: VideoFrame) -> bool:
+        """
+        Send one access unit; the first, and the first after a False, must be a
+        key frame.
+
+        Returns whether it was taken: False without a session, or when the path
+        cannot keep up.  Raises `rootstream.errors.LocalError` when it is too large.
+        """
+        return self._send(frame)
+
+    def sendAudio(self, frame: AudioFrame) -> bool:
+        """
+        Send one Opus packet.  Returns and raises as `sendVideo` does.
+        """
+        return self._send(frame)
+
+    def sendInput(self, events: Sequence[InputEvent]) -> bool:
+        """
+        Send input events.  They arrive once and in order, also when the path
+        changes meanwhile; False only when the conversation is over.
+        """
+        return self._send(tuple(events))
+
+    def sendControl(self, control: Control) -> bool:
+        """
+        Send a command.  It arrives once and in order, as input does.
+        """
+        return self._send(control)
+
+    def _send(
+        self, media: VideoFrame | AudioFrame | Control | Sequence[InputEvent]
+    ) -> bool:
+        taken = self._link.send(media, self._now())
+        self.pump()
+        return taken
+
+    def status(self) -> LinkStatus:
+        """
+        The counts and measurements of now.
+        """
+        return self._link.status()
+
+    def latency(self, frame: VideoFrame | AudioFrame) -> float | None:
+        """
+        Seconds from the capture of ``frame`` until now, or None before the peer's
+        clock is known.  As exact as half the difference of the two directions'
+        delays.
+        """
+        offset = self._link.status().clockOffset
+        if offset is None:
+            return None
+        there = int(self._now() * 1_000_000) + offset
+        ahead = (there - frame.timestamp) & 0xFFFFFFFFFFFF
+        # A little ahead of us is an error of measurement, not nine years.
+        return 0.0 if ahead >> 47 else ahead / 1e6
+
+    def whenConnected(self) -> Deferred[Peer]:
+        """
+        Fires when the peer is connected; fails when it never will be.
+        """
+        waiting: Deferred[Peer] = Deferred(
+            lambda cancelled: self._whenConnected.remove(cancelled)
+        )
+        self._whenConnected.append(waiting)
+        if self.connected:
+            self._fireConnected()
+        return waiting
+
+    def whenDrained(self) -> Deferred[None]:
+        """
+        Fires when all that was sent has arrived, or cannot any more.
+        """
+        waiting: Deferred[None] = Deferred(
+            lambda cancelled: self._whenDrained.remove(cancelled)
+        )
+        self._whenDrained.append(waiting)
+        self.pump()
+        return waiting
+
+    def close(self, text: str = "goodbye", code: int = GOODBYE) -> Deferred[None]:
+        """
+        Say goodbye.  Fires when that is sent; the peer is of no more use then.
+        """
+        waiting: Deferred[None] = Deferred()
+        if self._link.finished:
+            waiting.callback(None)
+            return waiting
+        self._whenClosed.append(waiting)
+        self._link.close(code, text, self._now())
+        self.pump()
+        return waiting
+
+    # --- what its owner calls ---
+
+    def dialled(self, cause: str) -> None:
+        """
+        An attempt begins.
+        """
+        self._machine.dialled(cause)
+
+    def attemptFailed(self, cause: str) -> None:
+        """
+        An attempt failed.
+        """
+        self._machine.attemptFailed(cause)
+
+    def attemptScheduled(self, attempt: int, of: int, wait: float) -> None:
+        """
+        The next attempt is due.
+        """
+        self._tell("attemptScheduled", attempt, of, wait)
+
+    def gaveUp(self, error: Exception) -> None:
+        """
+        The last attempt failed.  Whoever waits for a connection gets ``error``.
+        """
+        self._machine.gaveUp(str(error))
+        waiting, self._whenConnected = self._whenConnected, []
+        for one in waiting:
+            one.errback(error)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """
+        Forget everything, without a word to the peer.
+        """
+        self._disarm()
+        for path in list(self._handshakes):
+            self._handshakes.pop(path).cancel()
+        redialler, self.redialler = self.redialler, None
+        if redialler is not None:
+            redialler.over()
+        self._forget(self._link)
+
+    def handshake(self, path: IPath) -> Deferred[None]:
+        """
+        Send INITs on ``path`` until the session is confirmed.  Cancelling stops
+        that.  (`rootstream.transport.dial.IHandshaker`.)
+        """
+        waiting: Deferred[None] = Deferred(lambda _: self._abandonPath(path))
+        self._handshakes[path] = waiting
+        self._link.connect(path, self._now())
+        self.pump()
+        return waiting
+
+    def _abandonPath(self, path: IPath) -> None:
+        self._handshakes.pop(path, None)
+        self._link.abandon(path)
+
+    def pathLost(self, path: IPath, reason: str) -> None:
+        """
+        A connection ended.
+        """
+        self._link.pathLost(path, reason, self._now())
+        self.pump()
+
+    def pump(self) -> None:
+        """
+        Let the link speak: events, packets, timer.  Call it after the link was
+        given something.
+        """
+        if self._pumping:
+            # An application that sends from within an event.
+            self._again = True
+            return
+        self._pumping = True
+        try:
+            self._again = True
+            while self._again:
+                self._again = False
+                self._pumpOnce()
+        finally:
+            self._pumping = False
+        self._arm()
+
+    def _pumpOnce(self) -> None:
+        link = self._link
+        while (event := link.nextEvent()) is not None:
+            self._eventHappened(event)
+        for path, packets in link.packetsToSend(self._now()):
+            path.sendPackets(packets)
+        while (event := link.nextEvent()) is not None:
+            self._again = True
+            self._eventHappened(event)
+        if self._whenDrained and (link.drained or link.finished):
+            waiting, self._whenDrained = self._whenDrained, []
+            for one in waiting:
+                one.callback(None)
+
+    def _arm(self) -> None:
+        at = self._link.nextTimer()
+        if at is None:
+            self._disarm()
+            return
+        if self._timer is not None:
+            if self._timerAt <= at:
+                # It fires early and arms itself again: cheaper than moving it.
+                return
+            self._timer.cancel()
+        self._timerAt = at
+        self._timer = self._clock.callLater(
+            max(0.0, at - self._now()), self._timerFired
+        )
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _timerFired(self) -> None:
+        self._timer = None
+        self._link.timerFired(self._now())
+        self.pump()
+
+    # --- what the link tells ---
+
+    def _eventHappened(self, event: Event) -> None:
+        match event:
+            case VideoReceived(frame):
+                self._tell("videoReceived", frame)
+            case AudioReceived(frame):
+                self._tell("audioReceived", frame)
+            case InputReceived(events):
+                self._tell("inputReceived", events)
+            case ControlReceived(control):
+                if control.command is Command.REQUEST_KEYFRAME:
+                    self._tell("keyFrameWanted")
+                self._tell("controlReceived", control)
+            case KeyFrameWanted():
+                self._tell("keyFrameWanted")
+            case VideoLost():
+                # Counted in the status; the link asks for a key frame itself.
+                pass
+            case PathAuthenticated(path):
+                path.authenticated()
+            case PathDropped(path):
+                path.close()
+            case PathMoved(path, cause):
+                self._tell("pathChanged", *describePath(path), cause)
+            case InitSent(path):
+                transport, address = describePath(path)
+                self._machine.initSent(f"INIT sent over {transport} to {address}")
+            case InitAnswered(path):
+                transport, address = describePath(path)
+                self._machine.initAnswered(
+                    f"the peer dialled over {transport} from {address}"
+                )
+            case InitLapsed():
+                self._machine.initLapsed("the peer did not confirm its handshake")
+                self.abandon()
+            case SessionEstablished():
+                self._established(event)
+            case Impaired(silence):
+                self._log.info(
+                    "Peer {peer}: nothing heard for {silence:.1f} s.",
+                    peer=self.fingerprint,
+                    silence=silence,
+                )
+                if self.redialler is not None:
+                    self.redialler.impaired()
+            case Recovered(silence):
+                self._machine.resumed(f"heard again after {silence:.1f} s")
+                self._reached(None)
+            case Silent(silence):
+                self._lost(f"nothing heard for {silence:.0f} s")
+            case Expired():
+                self._lost("its keys are too old to use")
+                if self.redialler is None:
+                    self.abandon()
+            case Closed():
+                self._closedBy(event)
+
+    def _established(self, event: SessionEstablished) -> None:
+        transport, _ = describePath(event.path)
+        cause = f"handshake confirmed over {transport}"
+        if event.restarted:
+            cause += ", with a new instance of the peer"
+        self._machine.confirmed(cause)
+        self._reached(event.path)
+        if event.restarted:
+            self._tell("keyFrameWanted")
+
+    def _reached(self, path: IPath | None) -> None:
+        """
+        Whoever dials has what he wanted.  The path that the session uses first:
+        the dialler closes the others.
+        """
+        waiting = list(self._handshakes)
+        waiting.sort(key=lambda one: one != path)
+        for one in waiting:
+            confirmed = self._handshakes.pop(one, None)
+            if confirmed is not None:
+                confirmed.callback(None)
+        self._fireConnected()
+        if self.redialler is not None:
+            self.redialler.recovered()
+
+    def _fireConnected(self) -> None:
+        waiting, self._whenConnected = self._whenConnected, []
+        for each in waiting:
+            each.callback(self)
+
+    def _lost(self, cause: str) -> None:
+        self._machine.lost(cause)
+        if self.redialler is not None:
+            self.redialler.lost(cause)
+
+    def _closedBy(self, event: Closed) -> None:
+        self.closed = event
+        who = "the peer" if event.byPeer else "this side"
+        self._machine.closed(f"{who} closed: {event.text}")
+        waiting, self._whenClosed = self._whenClosed, []
+        for one in waiting:
+            one.callback(None)
+        self.abandon()
+
+    def _moved(self, old: PeerState, new: PeerState, cause: str) -> None:
+        self._log.info(
+            "Peer {peer}: {old} -> {new}: {cause}.",
+            peer=self.fingerprint,
+            old=old.value,
+            new=new.value,
+            cause=cause,
+        )
+        self._tell("stateChanged", old.value, new.value, cause)
+
+    def _tell(self, what: str, *values: object) -> None:
+        """
+        Call the application.  Its bugs are logged and end nothing.
+        """
+        try:
+            getattr(self._receiver, what)(*values)
+        except Exception:
+            self._log.failure(
+                "The receiver of peer {peer} failed.", peer=self.fingerprint
+            )

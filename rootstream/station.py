@@ -1,0 +1,100 @@
+"""
+One identity on the network: the thin shell around a `Node`.
+
+It is the `IPacketSink` that all transports of the identity deliver to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rootstream.identity import Identity
+from rootstream.interfaces import IPacketSink, IPath
+from rootstream.peer import Peer
+from rootstream.protocol.handshakes import Credentials
+from rootstream.protocol.link import Link
+from rootstream.protocol.node import Node
+from rootstream.transport.clock import boottime
+
+__all__ = ["Station"]
+
+
+@implementer(IPacketSink)
+class Station:
+    """
+    The peers of one identity.
+
+    ``admits`` says whether an X25519 key may dial us; ``arrived`` is told of each
+    peer that did, and returns its fingerprint and name.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        identity: Identity,
+        *,
+        admits: Callable[[bytes], bool] = lambda remote: False,
+        introduce: Callable[[bytes], tuple[str, str]] = lambda remote: ("", ""),
+        arrived: Callable[[Peer], None] = lambda peer: None,
+        psk: bytes = bytes(32),
+        now: Callable[[], float] = boottime,
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._introduce = introduce
+        self._arrived = arrived
+        credentials = Credentials(identity.x25519Private, identity.key.x25519, psk)
+        self.node = Node(credentials, admits)
+        self._peers: dict[Link, Peer] = {}
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """
+        The peers that we have a conversation with.
+        """
+        return tuple(self._peers.values())
+
+    def peer(self, remote: bytes, fingerprint: str, name: str = "") -> Peer:
+        """
+        The peer with this X25519 key; made when there is none.
+        """
+        link = self.node.link(remote, self._now())
+        peer = self._peers.get(link)
+        if peer is None:
+            peer = self._peers[link] = Peer(
+                self._clock, self._now, link, fingerprint, name, self._forget
+            )
+        return peer
+
+    def _forget(self, link: Link) -> None:
+        self._peers.pop(link, None)
+        self.node.forget(link)
+
+    def packetsReceived(self, packets: Sequence[bytes], path: IPath) -> None:
+        try:
+            touched = self.node.receive(packets, path, self._now())
+            for link in touched:
+                self._peerOf(link).pump()
+            for where, replies in self.node.packetsToSend():
+                where.sendPackets(replies)
+        except Exception:
+            # A bug of ours; what the network sends must not end the transport.
+            self._log.failure("A packet was not taken.")
+
+    def _peerOf(self, link: Link) -> Peer:
+        peer = self._peers.get(link)
+        if peer is None:
+            fingerprint, name = self._introduce(link.remote)
+            peer = self.peer(link.remote, fingerprint, name)
+            self._arrived(peer)
+        return peer
+
+    def pathLost(self, path: IPath, reason: str) -> None:
+        for peer in self.peers:
+            peer.pathLost(path, reason)
