@@ -8,7 +8,12 @@ What is listed in ``__all__`` is the library; every other name is ours to change
 from rootstream.authorized import AuthorizedPeers
 from rootstream.client import connect
 from rootstream.host import Host
-from rootstream.identity import Identity, loadOrCreateIdentity, parseCode
+from rootstream.identity import (
+    Identity,
+    formatCode,
+    loadOrCreateIdentity,
+    parseCode,
+)
 from rootstream.interfaces import IPeerReceiver
 from rootstream.machine import PeerState
 from rootstream.peer import Peer, PeerReceiver
@@ -37,6 +42,7 @@ __all__ = [
     "VideoFrame",
     "__version__",
     "connect",
+    "formatCode",
     "loadOrCreateIdentity",
     "parseCode",
 ]

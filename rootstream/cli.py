@@ -34,7 +34,7 @@ class IdentityOptions(usage.Options):
     Options of ``identity``.
     """
 
-    synopsis = "identity [options]"
+    synopsis = "[options]"
     optParameters = [
         [
             "home",
@@ -51,7 +51,7 @@ class Options(Programs):
     The programs of twistd, and ``identity``.
     """
 
-    synopsis = "rootstream host|connect|demo|identity [options]"
+    synopsis = "Usage: rootstream"
     subCommands = [
         *Programs.subCommands,
         ["identity", None, IdentityOptions, "Show this machine's code."],
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.parseOptions(sys.argv[1:] if arguments is None else arguments)
     except usage.UsageError as error:
-        sys.stderr.write(f"rootstream: {error}. See rootstream --help.\n")
+        message = str(error).rstrip(".")
+        sys.stderr.write(f"rootstream: {message}. See rootstream --help.\n")
         return 1
     if options.subCommand == "identity":
         return _showIdentity(options.subOptions)

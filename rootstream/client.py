@@ -14,7 +14,7 @@ from rootstream.errors import BadCode
 from rootstream.identity import Code, Identity, parseCode
 from rootstream.interfaces import IPeerReceiver
 from rootstream.peer import Peer
-from rootstream.station import Station
+from rootstream.station import NO_PSK, Station
 
 __all__ = ["connect"]
 
@@ -27,6 +27,7 @@ def connect(
     identity: Identity,
     udp: bool = True,
     tcp: bool = True,
+    psk: bytes = NO_PSK,
 ) -> Deferred[Peer]:
     """
     Connect to the host that ``code`` names, and keep connected.
@@ -37,12 +38,13 @@ def connect(
     `rootstream.errors.LocalError` when asking was never possible.  Cancelling it
     gives up.
 
-    ``receiver`` gets what the host sends; ``identity`` is ours.
+    ``receiver`` gets what the host sends; ``identity`` is ours; ``psk`` is 32 random
+    bytes that the host has too, if it wants any.
     """
     parsed = parseCode(code) if isinstance(code, str) else code
     if parsed.host is None:
         raise BadCode("the code names no host; write it as CODE@HOST:PORT")
-    station = Station(reactor, identity)
+    station = Station(reactor, identity, psk=psk)
     if parsed.key.x25519 == identity.key.x25519:
         raise BadCode("the code is our own; use the code of the other machine")
     peer = station.peer(parsed.key.x25519, parsed.key.fingerprint)

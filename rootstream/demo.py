@@ -166,7 +166,6 @@ class _Screen(Watched):
 
     def __init__(self, fingerprint: str, events: EventLog) -> None:
         super().__init__(fingerprint, events)
-        self.peer: Peer | None = None
         self.resolution = "?"
         self._latencies: list[float] = []
 

@@ -52,8 +52,8 @@ class DialledPeer:
     Keeps one peer connected, until it says goodbye or the schedule ends.
 
     An error of this side (`LocalError`: the name does not resolve, no transport is
-    allowed) ends the first attempt for good; once the peer was connected, it is one
-    failed attempt of many, because a laptop without a network can resolve nothing.
+    allowed) ends the first attempt for good; later it is one failed attempt of many,
+    because a laptop without a network can resolve nothing.
     """
 
     def __init__(
@@ -84,8 +84,9 @@ class DialledPeer:
             tcp=tcp,
         )
         self._wasConnected = False
+        self._over = False
         self._impaired = False
-        self._redial: Deferred[None] | None = None
+        self._redial: Deferred[IPath] | None = None
         self._redialLater: IDelayedCall | None = None
         peer.redialler = self
 
@@ -125,9 +126,13 @@ class DialledPeer:
         """
         An attempt failed.  Returns whether there may be another.
         """
+        if self._over:
+            # Not failed, but ended by us.
+            return False
         error = reason.value
         self._peer.attemptFailed(str(error))
-        if isinstance(error, LocalError) and not self._wasConnected:
+        first = not self._schedule.retries and not self._wasConnected
+        if first and isinstance(error, LocalError):
             self._peer.gaveUp(error)
             return False
         return True
@@ -165,6 +170,7 @@ class DialledPeer:
         self._connector.lost(Failure(HandshakeTimeout(cause)))
 
     def over(self) -> None:
+        self._over = True
         self._impaired = False
         self._stopRedialling()
         self._schedule.stopTrying()
@@ -178,9 +184,9 @@ class DialledPeer:
     def _redialNow(self) -> None:
         self._redialLater = None
         if self._redial is None:
-            self._redial = self._connector.dialOnce().addCallbacks(
-                self._redialled, self._redialFailed
-            )
+            redial = self._redial = self._connector.dialOnce()
+            # After it is set: it may have failed already.
+            redial.addCallbacks(self._redialled, self._redialFailed)
 
     def _redialled(self, path: IPath) -> None:
         self._redial = None

@@ -16,7 +16,7 @@ from rootstream.interfaces import IPeerReceiver
 from rootstream.peer import Peer
 from rootstream.protocol.constants import DEFAULT_PORT
 from rootstream.protocol.link import GOODBYE
-from rootstream.station import Station
+from rootstream.station import NO_PSK, Station
 from rootstream.transport.listen import HostPorts, listenBoth
 
 __all__ = ["Host"]
@@ -30,7 +30,8 @@ class Host:
     The peers that dial us.
 
     ``receiverFor`` is called with each `Peer` that dials, and returns the
-    `IPeerReceiver` for what it sends.
+    `IPeerReceiver` for what it sends.  With ``psk``, 32 random bytes, only those are
+    let in who have it too.
     """
 
     _log = Logger()
@@ -44,6 +45,7 @@ class Host:
         *,
         port: int = DEFAULT_PORT,
         interface: str = "",
+        psk: bytes = NO_PSK,
     ) -> None:
         self._reactor = reactor
         self._authorized = authorized
@@ -59,6 +61,7 @@ class Host:
             admits=self._admits,
             introduce=self._introduce,
             arrived=self._arrived,
+            psk=psk,
         )
 
     @property

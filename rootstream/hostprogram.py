@@ -172,7 +172,7 @@ class Viewer(Watched):
         came: Callable[[Peer], None],
         gone: Callable[[Peer, str], None],
     ) -> None:
-        super().__init__(peer.fingerprint, events)
+        super().__init__(peer.fingerprint, events, peer)
         self._peer = peer
         self._broadcast = broadcast
         self._came = came

@@ -8,6 +8,7 @@ changes a peer's state does.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -65,7 +66,12 @@ def describePath(path: IPath) -> tuple[str, str]:
 class PeerReceiver:
     """
     An `IPeerReceiver` that ignores everything: override what you need.
+
+    @ivar peer: whose receiver this is, where a `rootstream.Host` made it.
     """
+
+    def __init__(self, peer: Peer | None = None) -> None:
+        self.peer = peer
 
     def videoReceived(self, frame: VideoFrame) -> None:
         pass
@@ -147,6 +153,7 @@ class Peer:
         self._receiver: IPeerReceiver = PeerReceiver()
         self.redialler: IRedialler | None = None
         self._machine = _PeerMachine(PeerCore(self._moved))
+        self._moves: deque[tuple[str, str, str]] = deque()
         self._timer: IDelayedCall | None = None
         self._timerAt = 0.0
         self._pumping = False
@@ -281,13 +288,13 @@ class Peer:
         """
         An attempt begins.
         """
-        self._machine.dialled(cause)
+        self._happened(self._machine.dialled, cause)
 
     def attemptFailed(self, cause: str) -> None:
         """
         An attempt failed.
         """
-        self._machine.attemptFailed(cause)
+        self._happened(self._machine.attemptFailed, cause)
 
     def attemptScheduled(self, attempt: int, of: int, wait: float) -> None:
         """
@@ -299,7 +306,7 @@ class Peer:
         """
         The last attempt failed.  Whoever waits for a connection gets ``error``.
         """
-        self._machine.gaveUp(str(error))
+        self._happened(self._machine.gaveUp, str(error))
         waiting, self._whenConnected = self._whenConnected, []
         for one in waiting:
             one.errback(error)
@@ -310,12 +317,20 @@ class Peer:
         Forget everything, without a word to the peer.
         """
         self._disarm()
-        for path in list(self._handshakes):
-            self._handshakes.pop(path).cancel()
+        # First, or what is cancelled next would count as a failed attempt.
         redialler, self.redialler = self.redialler, None
         if redialler is not None:
             redialler.over()
+        for path in list(self._handshakes):
+            self._handshakes.pop(path).cancel()
         self._forget(self._link)
+        for connected in list(self._whenConnected):
+            connected.cancel()
+        over = [*self._whenClosed, *self._whenDrained]
+        self._whenClosed.clear()
+        self._whenDrained.clear()
+        for one in over:
+            one.callback(None)
 
     def handshake(self, path: IPath) -> Deferred[None]:
         """
@@ -424,15 +439,21 @@ class Peer:
                 self._tell("pathChanged", *describePath(path), cause)
             case InitSent(path):
                 transport, address = describePath(path)
-                self._machine.initSent(f"INIT sent over {transport} to {address}")
+                self._happened(
+                    self._machine.initSent, f"INIT sent over {transport} to {address}"
+                )
             case InitAnswered(path):
                 transport, address = describePath(path)
-                self._machine.initAnswered(
-                    f"the peer dialled over {transport} from {address}"
+                self._happened(
+                    self._machine.initAnswered,
+                    f"the peer dialled over {transport} from {address}",
                 )
             case InitLapsed():
-                self._machine.initLapsed("the peer did not confirm its handshake")
-                self.abandon()
+                self._happened(
+                    self._machine.initLapsed, "the peer did not confirm its handshake"
+                )
+                if self.redialler is None:
+                    self.abandon()
             case SessionEstablished():
                 self._established(event)
             case Impaired(silence):
@@ -444,7 +465,9 @@ class Peer:
                 if self.redialler is not None:
                     self.redialler.impaired()
             case Recovered(silence):
-                self._machine.resumed(f"heard again after {silence:.1f} s")
+                self._happened(
+                    self._machine.resumed, f"heard again after {silence:.1f} s"
+                )
                 self._reached(None)
             case Silent(silence):
                 self._lost(f"nothing heard for {silence:.0f} s")
@@ -460,7 +483,7 @@ class Peer:
         cause = f"handshake confirmed over {transport}"
         if event.restarted:
             cause += ", with a new instance of the peer"
-        self._machine.confirmed(cause)
+        self._happened(self._machine.confirmed, cause)
         self._reached(event.path)
         if event.restarted:
             self._tell("keyFrameWanted")
@@ -486,18 +509,24 @@ class Peer:
             each.callback(self)
 
     def _lost(self, cause: str) -> None:
-        self._machine.lost(cause)
+        self._happened(self._machine.lost, cause)
         if self.redialler is not None:
             self.redialler.lost(cause)
 
     def _closedBy(self, event: Closed) -> None:
         self.closed = event
         who = "the peer" if event.byPeer else "this side"
-        self._machine.closed(f"{who} closed: {event.text}")
-        waiting, self._whenClosed = self._whenClosed, []
-        for one in waiting:
-            one.callback(None)
+        self._happened(self._machine.closed, f"{who} closed: {event.text}")
         self.abandon()
+
+    def _happened(self, tell: Callable[[str], None], cause: str) -> None:
+        """
+        Tell the machine, and the application where it moved once it is at rest:
+        while it moves it cannot be asked for its state.
+        """
+        tell(cause)
+        while self._moves:
+            self._tell("stateChanged", *self._moves.popleft())
 
     def _moved(self, old: PeerState, new: PeerState, cause: str) -> None:
         self._log.info(
@@ -507,7 +536,7 @@ class Peer:
             new=new.value,
             cause=cause,
         )
-        self._tell("stateChanged", old.value, new.value, cause)
+        self._moves.append((old.value, new.value, cause))
 
     def _tell(self, what: str, *values: object) -> None:
         """

@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from rootstream.errors import RootstreamError
 from rootstream.eventlog import EventLog
 from rootstream.interfaces import IPath
-from rootstream.peer import PeerReceiver
+from rootstream.peer import Peer, PeerReceiver
 from rootstream.transport.clock import boottime
 
 __all__ = ["EXIT_FAILED", "EXIT_FAULT", "Program", "Watched"]
@@ -173,7 +173,10 @@ class Watched(PeerReceiver):
     A receiver that writes a peer's history into the events file.
     """
 
-    def __init__(self, fingerprint: str, events: EventLog) -> None:
+    def __init__(
+        self, fingerprint: str, events: EventLog, peer: Peer | None = None
+    ) -> None:
+        super().__init__(peer)
         self._fingerprint = fingerprint
         self._events = events
 

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rootstream.errors import LocalError
 from rootstream.identity import Identity
 from rootstream.interfaces import IPacketSink, IPath
 from rootstream.peer import Peer
@@ -20,7 +21,10 @@ from rootstream.protocol.link import Link
 from rootstream.protocol.node import Node
 from rootstream.transport.clock import boottime
 
-__all__ = ["Station"]
+__all__ = ["NO_PSK", "Station"]
+
+#: What stands for a pre-shared key where there is none (docs/protocol.rst).
+NO_PSK = bytes(32)
 
 
 @implementer(IPacketSink)
@@ -42,13 +46,18 @@ class Station:
         admits: Callable[[bytes], bool] = lambda remote: False,
         introduce: Callable[[bytes], tuple[str, str]] = lambda remote: ("", ""),
         arrived: Callable[[Peer], None] = lambda peer: None,
-        psk: bytes = bytes(32),
+        psk: bytes = NO_PSK,
         now: Callable[[], float] = boottime,
     ) -> None:
         self._clock = clock
         self._now = now
         self._introduce = introduce
         self._arrived = arrived
+        if len(psk) != len(NO_PSK):
+            raise LocalError(
+                f"a pre-shared key has {len(NO_PSK)} bytes, not {len(psk)}; "
+                "make one with os.urandom(32)"
+            )
         credentials = Credentials(identity.x25519Private, identity.key.x25519, psk)
         self.node = Node(credentials, admits)
         self._peers: dict[Link, Peer] = {}

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from typing import Any
 
@@ -34,26 +35,33 @@ def homeOf(given: str | None) -> Path:
 
 
 def _number(
-    convert: Callable[[str], float], low: float, high: float, what: str
-) -> Callable[[str], float]:
+    options: usage.Options, name: str, convert: Callable[[str], float], what: str
+) -> None:
     """
-    A converter for `usage.Options`: its error says what would be right.
+    Turn an option into a number, or say what would be right.
     """
-
-    def coerce(text: str) -> float:
-        try:
-            value = convert(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise ValueError(f"it is {what}")
-        return value
-
-    return coerce
+    text = options[name]
+    if text is None:
+        return
+    try:
+        options[name] = convert(text)
+    except ValueError:
+        raise usage.UsageError(f"--{name} takes {what}, not {text!r}") from None
 
 
-_port = _number(int, 0, 65535, "a port number from 0 to 65535 (0 takes a free one)")
-_seconds = _number(float, 0.001, 1e9, "a number of seconds")
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(text)
+    return port
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e9:
+        raise ValueError(text)
+    return seconds
+
 
 _HOME = [
     "home",
@@ -62,18 +70,27 @@ _HOME = [
     "Directory of identity and peers ($ROOTSTREAM_HOME, ~/.config/rootstream).",
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
-_DURATION = ["duration", None, None, "End after so many seconds.", _seconds]
+_DURATION = ["duration", None, None, "End after so many seconds."]
 
 
-class HostOptions(usage.Options):
+class _TimedOptions(usage.Options):
+    """
+    What all three have.
+    """
+
+    def postOptions(self) -> None:
+        _number(self, "duration", _seconds, "a number of seconds")
+
+
+class HostOptions(_TimedOptions):
     """
     Options of ``host``.
     """
 
-    synopsis = "host [options]"
+    synopsis = "[options]"
     optParameters = [
         _HOME,
-        ["port", "p", DEFAULT_PORT, "UDP and TCP port.", _port],
+        ["port", "p", str(DEFAULT_PORT), "UDP and TCP port; 0 takes a free one."],
         ["interface", None, "", "IP address to listen on; all, when left out."],
         [
             "source",
@@ -90,6 +107,10 @@ class HostOptions(usage.Options):
         super().__init__()
         self.allowed: list[PeerKey] = []
 
+    def postOptions(self) -> None:
+        super().postOptions()
+        _number(self, "port", _port, "a port number from 0 to 65535")
+
     def opt_allow(self, code: str) -> None:
         """
         Let this peer in, by its code or key.  May be given several times.
@@ -100,12 +121,12 @@ class HostOptions(usage.Options):
             raise usage.UsageError(str(error)) from None
 
 
-class ConnectOptions(usage.Options):
+class ConnectOptions(_TimedOptions):
     """
     Options of ``connect``.
     """
 
-    synopsis = "connect CODE [options]"
+    synopsis = "CODE [options]"
     optParameters = [
         _HOME,
         [
@@ -122,29 +143,46 @@ class ConnectOptions(usage.Options):
         ["no-tcp", None, "Never use TCP."],
     ]
 
-    # usage.Options calls it with the arguments that there are.
-    def parseArgs(self, code: str) -> None:  # type: ignore[override]
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Options may follow the code, as users write them; usage.Options stops at the
+        first word that is no option.
+        """
+        try:
+            given, words = gnu_getopt(list(options or ()), self.shortOpt, self.longOpt)
+        except GetoptError as error:
+            raise usage.UsageError(str(error)) from None
+        flat = [part for option in given for part in option if part]
+        super().parseOptions([*flat, "--", *words])
+
+    def parseArgs(self, *codes: str) -> None:
         """
         The one argument is the host's code.
         """
+        if len(codes) != 1:
+            raise usage.UsageError(
+                f"connect takes one code, not {len(codes)}: the line that "
+                "'rootstream identity' or 'rootstream host' shows on the other machine"
+            )
         try:
-            self.code = parseCode(code)
+            self.code = parseCode(codes[0])
         except BadCode as error:
             raise usage.UsageError(str(error)) from None
 
     def postOptions(self) -> None:
+        super().postOptions()
         if self["no-udp"] and self["no-tcp"]:
             raise usage.UsageError(
                 "--no-udp and --no-tcp leave no transport; leave one of them out"
             )
 
 
-class DemoOptions(usage.Options):
+class DemoOptions(_TimedOptions):
     """
     Options of ``demo``.
     """
 
-    synopsis = "demo [options]"
+    synopsis = "[options]"
     optParameters = [_EVENTS, _DURATION]
 
 
@@ -153,7 +191,7 @@ class Options(usage.Options):
     Which of the three programs, and its options.
     """
 
-    synopsis = "rootstream host|connect|demo [options]"
+    synopsis = ""
     subCommands = [
         ["host", None, HostOptions, "Stream a screen, a file or a test picture."],
         ["connect", None, ConnectOptions, "Receive the stream of a host."],
@@ -177,7 +215,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                 reactor,
                 HostSettings(
                     home=homeOf(chosen["home"]),
-                    port=int(chosen["port"]),
+                    port=chosen["port"],
                     interface=chosen["interface"],
                     source=chosen["source"],
                     allow=tuple(chosen.allowed),

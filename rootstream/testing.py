@@ -14,7 +14,6 @@ from zope.interface import implementer
 
 from rootstream.identity import Identity
 from rootstream.interfaces import IPath, Transport
-from rootstream.peer import Peer
 from rootstream.station import Station
 
 __all__ = ["JoinedPeers"]

@@ -243,9 +243,7 @@ class Dialling:
         one = self._outstanding.get(int.from_bytes(packet[4:8], "little"))
         if one is None:
             return False
-        candidate = self._candidates.get(one.path)
-        if candidate is None:
-            return False
+        candidate = self._candidates[one.path]
         try:
             candidate.cookie = one.initiation.openRetry(packet)
         except BadPacket:

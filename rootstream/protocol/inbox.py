@@ -285,6 +285,12 @@ class Inbox:
 
     # --- time ---
 
+    def resume(self) -> None:
+        """
+        The peer is heard again after it was impaired.
+        """
+        self._video.resume()
+
     def timerFired(self, now: float) -> list[Event]:
         """
         Give up the video frames whose time is over.

@@ -371,10 +371,11 @@ class Link:
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return
         current = self._paths.current
+        if current is not None and current.path == path:
+            return
         if heard.moving and counter > largest and slot is self._slots.current:
-            if current is None or current.path != path:
-                patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
-                self._paths.question(path, patience if current else 0.0, now)
+            patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
+            self._paths.question(path, patience if current else 0.0, now)
 
     def _heard(self, path: IPath, size: int, now: float) -> None:
         new = self._paths.get(path) is None
@@ -387,6 +388,7 @@ class Link:
         if recovered is not None:
             # The keys that we have will do: no new handshake.
             self._dialling.clear()
+            self._inbox.resume()
             self._events.append(recovered)
 
     def _respReceived(self, packet: bytes, path: IPath, now: float) -> None:

@@ -131,10 +131,10 @@ class Liveness:
         if impairedAt is not None and now >= impairedAt:
             self.impaired = True
             events.append(Impaired(now - self.lastHeard))
-        if self.impaired and not self.silent:
-            if now >= self.lastHeard + DISCONNECTED_AFTER:
-                self.silent = True
-                events.append(Silent(now - self.lastHeard))
+        silentAt = self.lastHeard + DISCONNECTED_AFTER
+        if self.impaired and not self.silent and now >= silentAt:
+            self.silent = True
+            events.append(Silent(now - self.lastHeard))
         return events
 
     def nextTimer(self, roundTrip: float) -> float:

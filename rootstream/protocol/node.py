@@ -219,12 +219,12 @@ class Node:
         if invitation.ephemeral in fresh.ephemerals:
             self.refused["replay"] += 1
             return False
-        if payload.timestamp <= fresh.timestamp:
-            # A clock set back, or a replay: who gets our answer tells (F24).
-            if payload.challenge not in self._cookies.valid(path, now):
-                self.refused["stale"] += 1
-                self._retry(packet, path, now)
-                return False
+        newer = payload.timestamp > fresh.timestamp
+        # A clock set back, or a replay: who gets our answer tells (F24).
+        if not newer and payload.challenge not in self._cookies.valid(path, now):
+            self.refused["stale"] += 1
+            self._retry(packet, path, now)
+            return False
         fresh.timestamp = payload.timestamp
         fresh.ephemerals.append(invitation.ephemeral)
         return True

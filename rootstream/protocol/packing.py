@@ -85,30 +85,29 @@ class Packing:
         if slot is None:
             return
         for state, data in self._paths.challengesDue(self._timeout, now):
-            self._put(batches, slot, state, FrameType.PATH_CHALLENGE, data, now)
+            plain = bytes((FrameType.PATH_CHALLENGE,)) + data
+            self._put(batches, slot, state, plain, now)
         for path, data in self._inbox.takeChallenges():
             answering = self._paths.get(path)
             if answering is not None:
-                self._put(batches, slot, answering, FrameType.PATH_RESPONSE, data, now)
+                plain = bytes((FrameType.PATH_RESPONSE,)) + data
+                self._put(batches, slot, answering, plain, now)
         if self._liveness.pingDue(now):
-            ping = frames.encodePing(mediaTime(now))
+            plain = bytes((FrameType.PING,)) + frames.encodePing(mediaTime(now))
             for state in self._pingable():
-                self._put(batches, slot, state, FrameType.PING, ping, now)
+                self._put(batches, slot, state, plain, now)
         current = self._paths.current
         if current is None:
             return
         if slot.confirmsAt and now >= slot.confirmsAt[0]:
             slot.confirmsAt = [at for at in slot.confirmsAt if at > now]
-            self._put(batches, slot, current, FrameType.CONFIRM, b"", now)
+            self._put(batches, slot, current, bytes((FrameType.CONFIRM,)), now)
         self._fillAnswers(batches, slot, current, now)
         if farewell is not None:
             self._seal(batches, slot, current, farewell)
             return
         for plain in self._inbox.messagesDue(self._timeout, now):
-            counter = slot.session.sendCounter
-            packet = self._seal(batches, slot, current, plain)
-            if packet is not None:
-                slot.sent.sent(counter, packet, now, None)
+            self._put(batches, slot, current, plain, now)
         self._fillAgain(batches, current, now)
         self._fillMedia(batches, slot, current, now)
 
@@ -129,10 +128,9 @@ class Packing:
         """
         due = [(int(FrameType.PONG), body) for body in self._inbox.takePongs(now)]
         for each in self._slots:
-            if each.ackAt is None or self._slots.isHalfOpen(each):
-                continue
             # A packet that leaves anyway takes the acknowledgement along.
-            if now < each.ackAt and not (due and each is slot):
+            leaves = bool(due) and each is slot
+            if each.ackAt is None or (now < each.ackAt and not leaves):
                 continue
             each.ackAt = None
             each.ackCount = 0
@@ -172,30 +170,20 @@ class Packing:
         batches.setdefault(current.path, []).extend(packets)
 
     def _put(
-        self,
-        batches: Batches,
-        slot: Slot,
-        state: PathState,
-        kind: FrameType,
-        body: bytes,
-        now: float,
+        self, batches: Batches, slot: Slot, state: PathState, plain: bytes, now: float
     ) -> None:
         """
-        Send one frame that asks for an acknowledgement, alone in a packet.
+        Send one packet that asks for an acknowledgement, unless that would make us
+        an amplifier.
         """
-        counter = slot.session.sendCounter
-        packet = self._seal(batches, slot, state, bytes((kind,)) + body)
-        if packet is not None:
+        if state.allows(len(plain) + MIN_DATA):
+            counter = slot.session.sendCounter
+            packet = self._seal(batches, slot, state, plain)
             slot.sent.sent(counter, packet, now, None)
 
     def _seal(
         self, batches: Batches, slot: Slot, state: PathState, plain: bytes
-    ) -> bytes | None:
-        """
-        Seal one packet for ``state``, unless that would make us an amplifier.
-        """
-        if not state.allows(len(plain) + MIN_DATA):
-            return None
+    ) -> bytes:
         packet = slot.session.seal(plain)
         state.sent += len(packet)
         batches.setdefault(state.path, []).append(packet)

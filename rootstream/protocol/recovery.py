@@ -170,8 +170,9 @@ class SentPackets:
 
     def nextTimer(self, roundTrip: float, timeout: float) -> float | None:
         """
-        When `due` has something to do, if ever.
+        When `due` has something to send, if ever.
         """
-        if not self._sent:
+        if not self.resendable:
+            # What is only counted is worth no wake-up: the next PING finds it.
             return None
         return self._missingAt(next(iter(self._sent.values())), roundTrip, timeout)

@@ -152,10 +152,10 @@ class Slots:
             for slot in self._byIndex.values()
             if now >= slot.deadAt or slot.session.dead(now)
         ]
-        if self.previous is not None and self.current in over:
-            if self.previous not in over:
-                # There is nothing left to answer with.
-                over.append(self.previous)
+        previous = self.previous
+        if previous is not None and previous not in over and self.current in over:
+            # There is nothing left to answer with.
+            over.append(previous)
         for slot in over:
             self._remove(slot)
         return over

@@ -109,7 +109,9 @@ class Reassembler:
     given up ``deadline`` seconds after the first chunk of it or of any later frame
     came.  A `VideoLost` counts what was given up, ahead of the `VideoReceived` that
     follows.  Key frames wait like all others: delivering one early saves half a
-    second at best, and throws away what was about to be mended.
+    second at best, and throws away what was about to be mended.  Only after a
+    silence (`resume`) the first whole frame goes out at once: what is missing before
+    it is too old to be sent again.
 
     Start.  The first chunk ever received sets the first id.  Until a frame was
     delivered or given up, an id up to 64 below moves the start back, so that
@@ -137,6 +139,7 @@ class Reassembler:
         self._next = 0
         self._seen = False
         self._settled = False
+        self._resuming = False
         self._partial = 0
         self.bytesHeld = 0
 
@@ -182,6 +185,12 @@ class Reassembler:
         Give up what has been waited for long enough.
         """
         return self._drain(now)
+
+    def resume(self) -> None:
+        """
+        The peer is heard again, after a silence longer than the deadline.
+        """
+        self._resuming = True
 
     def nextTimer(self) -> float | None:
         """
@@ -245,6 +254,11 @@ class Reassembler:
         )
         self._spoil(self._frames[oldest])
 
+    def _mayJump(self) -> bool:
+        if not self._resuming:
+            return False
+        return self._frames[min(self._frames, key=self._ahead)].video is not None
+
     def _drain(self, now: float) -> list[VideoReceived | VideoLost]:
         """
         Deliver from the front for as long as it can be done, giving up what is
@@ -256,7 +270,8 @@ class Reassembler:
         while frames:
             frame = frames.get(self._next)
             if frame is None or frame.chunks is not None:
-                if self._givenUpAt() > now and not self._isFull():
+                waits = self._givenUpAt() > now and not self._isFull()
+                if waits and not self._mayJump():
                     break
                 # The hole ends at the first frame that is here, or after it.
                 first = min(frames, key=self._ahead)
@@ -276,6 +291,7 @@ class Reassembler:
                 events.append(VideoLost(lost))
                 lost = 0
             events.append(VideoReceived(frame.video))
+            self._resuming = False
         if lost:
             events.append(VideoLost(lost))
         return events

@@ -1,0 +1,106 @@
+"""
+An X11 screen as a source.
+"""
+
+from __future__ import annotations
+
+import os
+
+import av
+from av.container import InputContainer
+
+from rootstream.errors import SourceError
+from rootstream.media.encode import VideoEncoder
+from rootstream.media.outlet import Outlet
+from rootstream.protocol.events import Command, Control
+
+__all__ = ["ScreenSource"]
+
+DEFAULT_FPS = 30
+
+
+class ScreenSource:
+    """
+    Grabs the whole screen, pointer included, and encodes it.
+
+    Sizes are rounded down to even numbers, which H.264 in 4:2:0 demands.
+    """
+
+    live = True
+
+    def __init__(self, display: str | None) -> None:
+        display = display or os.environ.get("DISPLAY")
+        if not display:
+            raise SourceError(
+                "there is no screen to show: DISPLAY is not set; "
+                "name one, as in screen::0"
+            )
+        self._display = display if ":" in display else f":{display}"
+        self._fps = DEFAULT_FPS
+        self._encoder: VideoEncoder | None = None
+        self._grab: InputContainer | None = None
+
+    def open(self, outlet: Outlet) -> None:
+        """
+        Connect to the X server.
+        """
+        try:
+            self._grab = av.open(
+                self._display,
+                "r",
+                format="x11grab",
+                options={"framerate": str(self._fps)},
+            )
+        except (av.FFmpegError, OSError):
+            raise SourceError(
+                f"cannot grab the screen {self._display}; "
+                "see that an X server runs there and lets you in"
+            ) from None
+
+    def run(self, outlet: Outlet) -> None:
+        """
+        Until told to stop.
+        """
+        while True:
+            if self._grab is None:
+                self.open(outlet)
+            self._show(outlet)
+            # The grabber makes up for all the pictures it was not asked for
+            # during a pause, and cannot change its rate: a new one does neither.
+            self.close()
+
+    def _show(self, outlet: Outlet) -> None:
+        assert self._grab is not None
+        for packet in self._grab.demux(video=0):
+            captured = outlet.now()
+            for picture in packet.decode():
+                assert isinstance(picture, av.VideoFrame)
+                self._send(outlet, picture, captured)
+            outlet.sleep(0)
+            anew = False
+            for control in outlet.commands():
+                if control.command is Command.SET_FPS:
+                    self._fps = control.value
+                if self._encoder is not None:
+                    self._encoder.obey(control)
+                anew |= control.command in (Command.SET_FPS, Command.RESUME)
+            if anew:
+                return
+        raise SourceError(f"the screen {self._display} went away; start its X server")
+
+    def _send(self, outlet: Outlet, picture: av.VideoFrame, captured: int) -> None:
+        width, height = picture.width & ~1, picture.height & ~1
+        if self._encoder is None:
+            self._encoder = VideoEncoder(width, height, self._fps)
+        shown = picture.reformat(width, height, "yuv420p")
+        for frame in self._encoder.encode(shown, captured):
+            if not outlet.video(frame):
+                self._encoder.obey(Control(Command.REQUEST_KEYFRAME))
+
+    def close(self) -> None:
+        """
+        Leave the X server.
+        """
+        if self._grab is not None:
+            self._grab.close()
+            self._grab = None
