@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Final
@@ -113,17 +114,13 @@ class FileSource:
     def _connect(self, outlet: Outlet) -> InputContainer:
         target: Any = self._spec
         if self._spec == STDIN:
-            try:
-                if os.isatty(0):
-                    raise SourceError(
-                        "standard input is a terminal; pipe a stream into it"
-                    )
-                os.fstat(0)
-                target = _Pipe(outlet)
-            except OSError:
-                raise SourceError(
-                    "standard input is closed; pipe a stream into it"
-                ) from None
+            # Closed before we started, its number may be anything's by now; Python
+            # remembers.
+            if sys.__stdin__ is None:
+                raise SourceError("standard input is closed; pipe a stream into it")
+            if os.isatty(0):
+                raise SourceError("standard input is a terminal; pipe a stream into it")
+            target = _Pipe(outlet)
         elif "://" not in self._spec and os.path.isdir(self._spec):
             raise SourceError(f"{self._spec} is a directory; name a file in it")
         try:
@@ -233,7 +230,12 @@ class _Copy:
         """
 
     def frames(self, packet: av.Packet[Any], shift: int) -> Iterator[VideoFrame]:
-        for unit in self._filter.filter(packet if packet.size else None):
+        try:
+            units = self._filter.filter(packet if packet.size else None)
+        except av.error.InvalidDataError:
+            # Damage is for the eye to see, not a reason to end the stream.
+            return
+        for unit in units:
             time = _time(unit, self._next)
             self._next = time + self._step
             yield VideoFrame(
@@ -336,10 +338,7 @@ class _TranscodeAudio:
 def _decoded(packet: av.Packet[Any]) -> list[Any]:
     try:
         return list(packet.decode())
-    except av.error.InvalidDataError:
-        # Damage is for the eye to see, not a reason to end the stream.
-        return []
-    except av.error.EOFError:
+    except (av.error.InvalidDataError, av.error.EOFError):
         return []
 
 

@@ -5,25 +5,26 @@ An X11 screen as a source.
 from __future__ import annotations
 
 import os
+from typing import Final
 
 import av
 from av.container import InputContainer
 
 from rootstream.errors import SourceError
-from rootstream.media.encode import VideoEncoder
+from rootstream.media.encode import MAX_FPS, MIN_FPS, VideoEncoder
 from rootstream.media.outlet import Outlet
 from rootstream.protocol.events import Command, Control
 
 __all__ = ["ScreenSource"]
 
-DEFAULT_FPS = 30
+DEFAULT_FPS: Final = 30
 
 
 class ScreenSource:
     """
     Grabs the whole screen, pointer included, and encodes it.
 
-    Sizes are rounded down to even numbers, which H.264 in 4:2:0 demands.
+    A screen of an odd size loses a row or column: H.264 in 4:2:0 has even sizes.
     """
 
     live = True
@@ -44,18 +45,28 @@ class ScreenSource:
         """
         Connect to the X server.
         """
+        self._grab = grab = self._connect({})
+        context = grab.streams.video[0].codec_context
+        if context.width % 2 or context.height % 2:
+            # Grab less, since to scale by so little would blur all text.
+            grab.close()
+            size = f"{context.width & ~1}x{context.height & ~1}"
+            self._grab = self._connect({"video_size": size})
+
+    def _connect(self, options: dict[str, str]) -> InputContainer:
         try:
-            self._grab = av.open(
+            grab: InputContainer = av.open(
                 self._display,
                 "r",
                 format="x11grab",
-                options={"framerate": str(self._fps)},
+                options={"framerate": str(self._fps), **options},
             )
         except (av.FFmpegError, OSError):
             raise SourceError(
                 f"cannot grab the screen {self._display}; "
                 "see that an X server runs there and lets you in"
             ) from None
+        return grab
 
     def run(self, outlet: Outlet) -> None:
         """
@@ -80,7 +91,7 @@ class ScreenSource:
             anew = False
             for control in outlet.commands():
                 if control.command is Command.SET_FPS:
-                    self._fps = control.value
+                    self._fps = min(max(control.value, MIN_FPS), MAX_FPS)
                 if self._encoder is not None:
                     self._encoder.obey(control)
                 anew |= control.command in (Command.SET_FPS, Command.RESUME)
@@ -89,10 +100,9 @@ class ScreenSource:
         raise SourceError(f"the screen {self._display} went away; start its X server")
 
     def _send(self, outlet: Outlet, picture: av.VideoFrame, captured: int) -> None:
-        width, height = picture.width & ~1, picture.height & ~1
         if self._encoder is None:
-            self._encoder = VideoEncoder(width, height, self._fps)
-        shown = picture.reformat(width, height, "yuv420p")
+            self._encoder = VideoEncoder(picture.width, picture.height, self._fps)
+        shown = picture.reformat(format="yuv420p")
         for frame in self._encoder.encode(shown, captured):
             if not outlet.video(frame):
                 self._encoder.obey(Control(Command.REQUEST_KEYFRAME))

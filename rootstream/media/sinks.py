@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -164,6 +165,9 @@ class _Stdout:
 
     def __init__(self) -> None:
         try:
+            # Closed before we started, its number may be anything's by now.
+            if sys.__stdout__ is None:
+                raise SinkError("standard output is closed; pipe it into a player")
             if os.isatty(1):
                 raise SinkError(
                     "standard output is a terminal; pipe it into a player, "

@@ -161,7 +161,7 @@ class TestSource:
                 self._sendSound(outlet, start, soundDue)
                 soundDue += SOUND_STEP
             if videoDue <= now:
-                self._sendPicture(outlet, start, number, now)
+                self._sendPicture(outlet, start, number, videoDue)
                 number += 1
                 step = SECOND // self._encoder.fps
                 # Late by more than a picture: those are left out, not hurried.
@@ -178,10 +178,10 @@ class TestSource:
         for packet in self._sound.encode(sound, due):
             outlet.audio(packet)
 
-    def _sendPicture(self, outlet: Outlet, start: int, number: int, now: int) -> None:
-        flash = (now - start) % SECOND < SECOND // BEEP_SHARE
+    def _sendPicture(self, outlet: Outlet, start: int, number: int, due: int) -> None:
+        flash = (due - start) % SECOND < SECOND // BEEP_SHARE
         picture = self._picture.draw(number, outlet.wall(), flash)
-        for frame in self._encoder.encode(picture, now):
+        for frame in self._encoder.encode(picture, due):
             if not outlet.video(frame):
                 self._encoder.obey(Control(Command.REQUEST_KEYFRAME))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 __all__ = ["Timeline"]
@@ -45,11 +46,9 @@ class Timeline:
         :param soundFrom: The time of the first sound, if there is any.
         """
         times = sorted(set(first))
-        gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+        gaps = [later - earlier for earlier, later in pairwise(times)]
         self._reorder = reorder
-        self.step = min([*gaps, DEFAULT_STEP], default=DEFAULT_STEP)
-        if gaps:
-            self.step = max(min(gaps), LEAST_STEP)
+        self.step = max(min(gaps), LEAST_STEP) if gaps else DEFAULT_STEP
         self._origin = first[0] - reorder * self.step
         if soundFrom is not None:
             self._origin = min(self._origin, soundFrom)
