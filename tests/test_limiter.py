@@ -1,0 +1,143 @@
+"""
+Tests for `rootstream.protocol.limiter`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rootstream.protocol.limiter import LoadMeter, SourceLimiter, parseAddress
+
+
+class ParseAddressTests(SynchronousTestCase):
+    """
+    `parseAddress` finds one spelling for one address.
+    """
+
+    def test_mapped(self) -> None:
+        """
+        An IPv4-mapped IPv6 address is the IPv4 address.
+        """
+        self.assertEqual(parseAddress("::ffff:192.0.2.1"), parseAddress("192.0.2.1"))
+        self.assertEqual(parseAddress("::ffff:192.0.2.1").version, 4)
+
+    def test_scope(self) -> None:
+        """
+        The scope of a link-local address is no part of it.
+        """
+        self.assertEqual(parseAddress("fe80::1%eth0"), parseAddress("fe80::1"))
+
+
+class SourceLimiterTests(SynchronousTestCase):
+    """
+    `SourceLimiter` gives each source its rate, and remembers few.
+    """
+
+    def test_burstAndRate(self) -> None:
+        """
+        A source gets 5 at once, then 20 a second (F3).
+        """
+        limiter = SourceLimiter()
+        burst = [limiter.allow("192.0.2.1", 100.0) for _ in range(8)]
+        self.assertEqual(burst, [True] * 5 + [False] * 3)
+        steady = sum(
+            limiter.allow("192.0.2.1", 100.0 + step / 1000) for step in range(1, 2001)
+        )
+        self.assertIn(steady, (39, 40))
+
+    def test_burstIsCapped(self) -> None:
+        """
+        A quiet hour saves up no more than one burst.
+        """
+        limiter = SourceLimiter()
+        limiter.allow("192.0.2.1", 0.0)
+        burst = [limiter.allow("192.0.2.1", 3600.0) for _ in range(6)]
+        self.assertEqual(burst, [True] * 5 + [False])
+
+    def test_sourcesAreSeparate(self) -> None:
+        """
+        One greedy source takes nothing from another.
+        """
+        limiter = SourceLimiter(burst=1)
+        self.assertTrue(limiter.allow("192.0.2.1", 0.0))
+        self.assertFalse(limiter.allow("192.0.2.1", 0.0))
+        self.assertTrue(limiter.allow("192.0.2.2", 0.0))
+
+    def test_prefix(self) -> None:
+        """
+        All addresses of an IPv6 /64 are one source, and those of the next another.
+        """
+        limiter = SourceLimiter(burst=1)
+        self.assertTrue(limiter.allow("2001:db8::1", 0.0))
+        self.assertFalse(limiter.allow("2001:db8::ffff:ffff:ffff:ffff", 0.0))
+        self.assertTrue(limiter.allow("2001:db8:0:1::1", 0.0))
+
+    def test_bounded(self) -> None:
+        """
+        A hundred thousand sources leave 4096 entries (F4).
+        """
+        limiter = SourceLimiter()
+        for number in range(100_000):
+            limiter.allow(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 0.0)
+        self.assertEqual(len(limiter), 4096)
+
+    def test_leastRecent(self) -> None:
+        """
+        The source that was quiet for longest makes room (F4).
+        """
+        limiter = SourceLimiter(burst=1, maximum=2)
+        limiter.allow("192.0.2.1", 0.0)
+        limiter.allow("192.0.2.2", 0.0)
+        limiter.allow("192.0.2.1", 0.0)
+        limiter.allow("192.0.2.3", 0.0)
+        self.assertFalse(limiter.allow("192.0.2.1", 0.0))
+        self.assertTrue(limiter.allow("192.0.2.2", 0.0))
+        self.assertEqual(len(limiter), 2)
+
+
+class LoadMeterTests(SynchronousTestCase):
+    """
+    `LoadMeter` notices a flood, and bounds the work in any case.
+    """
+
+    def test_quiet(self) -> None:
+        """
+        A hundred INITs a second, for as long as they like, are no load.
+        """
+        meter = LoadMeter()
+        for second in range(10):
+            for _ in range(100):
+                meter.arrived(float(second))
+                self.assertFalse(meter.underLoad(float(second)))
+
+    def test_flood(self) -> None:
+        """
+        The 101st INIT within a second is load (F2), and load lasts until a second
+        after that second.
+        """
+        meter = LoadMeter()
+        for number in range(100):
+            meter.arrived(10.0 + number / 1000)
+        self.assertFalse(meter.underLoad(10.1))
+        meter.arrived(10.1)
+        self.assertTrue(meter.underLoad(10.1))
+        self.assertTrue(meter.underLoad(11.9))
+        self.assertFalse(meter.underLoad(12.0))
+
+    def test_handshakes(self) -> None:
+        """
+        No second holds more than 200 handshakes, wherever it begins (F2).
+        """
+        meter = LoadMeter()
+        random = Random(2)
+        now = 0.0
+        granted = []
+        for _ in range(5000):
+            now += random.expovariate(1000)
+            if meter.mayHandshake(now):
+                granted.append(now)
+        for place in range(len(granted) - 200):
+            self.assertGreaterEqual(granted[place + 200] - granted[place], 1.0)
+        self.assertGreaterEqual(len(granted), 200 * int(now))

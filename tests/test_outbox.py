@@ -1,0 +1,185 @@
+"""
+Tests for `rootstream.protocol.outbox`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rootstream.protocol.constants import MAX_BACKLOG
+from rootstream.protocol.outbox import Outbox
+
+START = 1000.0
+
+
+class OutboxTests(SynchronousTestCase):
+    """
+    What waits, for how long, and how fast it leaves.
+    """
+
+    def setUp(self) -> None:
+        self.outbox = Outbox()
+
+    def fill(self, count: int, now: float = START) -> None:
+        """
+        Queue one video frame of ``count`` chunks.
+        """
+        self.outbox.addVideo([b"%d" % each for each in range(count)], now)
+
+    def take(self, now: float, paced: bool = True) -> list[bytes]:
+        """
+        What leaves at ``now``, without its deadlines.
+        """
+        return [plain for plain, _ in self.outbox.take(now, paced)]
+
+    def test_empty(self) -> None:
+        """
+        Nothing comes out of an empty outbox, and it needs no timer.
+        """
+        self.assertEqual(self.take(START), [])
+        self.assertEqual(len(self.outbox), 0)
+        self.assertIsNone(self.outbox.nextTimer())
+
+    def test_inOrder(self) -> None:
+        """
+        Video and audio leave in the order in which they came, video within 500 ms
+        and audio within 200.
+        """
+        self.outbox.addVideo([b"v1", b"v2"], START)
+        self.outbox.addAudio(b"a", START)
+        self.assertEqual(len(self.outbox), 3)
+        self.assertEqual(
+            self.outbox.take(START + 0.1, True),
+            [(b"v1", START + 0.5), (b"v2", START + 0.5), (b"a", START + 0.2)],
+        )
+        self.assertIsNone(self.outbox.nextTimer())
+
+    def test_burst(self) -> None:
+        """
+        64 packets leave at once, and then 64 a millisecond.
+        """
+        self.fill(1000)
+        self.assertEqual(len(self.take(START)), 64)
+        self.assertEqual(self.take(START), [])
+        for step in range(1, 10):
+            self.assertEqual(len(self.take(START + step / 1000)), 64)
+
+    def test_timer(self) -> None:
+        """
+        The timer waits for a quarter of a burst, and then that much leaves.
+        """
+        self.fill(1000)
+        now = START
+        self.take(now)
+        for _ in range(20):
+            at = self.outbox.nextTimer()
+            assert at is not None
+            self.assertAlmostEqual(at - now, 0.00025)
+            now = at
+            self.assertEqual(len(self.take(now)), 16)
+
+    def test_exactOverTime(self) -> None:
+        """
+        However the calls fall, no millisecond sees more than two bursts, and the
+        rate is kept to the packet, also after weeks of uptime.
+        """
+        for start in (0.0, START, 5e6):
+            random = Random(1)
+            now, sent = start, 0
+            while now < start + 0.05:
+                if len(self.outbox) < 200:
+                    self.fill(1000, now)
+                sent += len(self.take(now))
+                self.assertLessEqual(sent, 64.5 + (now - start) * 64000)
+                now += random.random() / 2000
+            self.assertGreater(sent, (now - start) * 64000 - 64)
+            self.setUp()
+
+    def test_pauseEarnsOneBurst(self) -> None:
+        """
+        A pause earns one burst, however long it was.
+        """
+        self.fill(10)
+        self.take(START)
+        self.fill(1000, START + 60)
+        self.assertEqual(len(self.take(START + 60)), 64)
+
+    def test_smallFramesAreNotPaced(self) -> None:
+        """
+        What fits into the burst leaves at once, frame after frame.
+        """
+        for step in range(100):
+            self.fill(40, START + step / 1000)
+            self.assertEqual(len(self.take(START + step / 1000)), 40)
+
+    def test_neverSpins(self) -> None:
+        """
+        After `take`, the timer is in the future.
+        """
+        random = Random(2)
+        now = START
+        for _ in range(2000):
+            now += random.random() / 1000
+            if random.random() < 0.3:
+                self.fill(random.randrange(100), now)
+            self.take(now)
+            at = self.outbox.nextTimer()
+            self.assertTrue(at is None or at > now)
+
+    def test_stream(self) -> None:
+        """
+        On a stream everything leaves at once: it has its own pace.
+        """
+        self.fill(1000)
+        self.assertEqual(len(self.take(START, paced=False)), 1000)
+
+    def test_lateVideo(self) -> None:
+        """
+        A video frame is dropped whole when 500 ms did not suffice, is counted once,
+        and only a key frame may follow.
+        """
+        self.fill(100)
+        self.outbox.addVideo([b"next"], START + 0.1)
+        self.take(START)
+        self.assertEqual(self.take(START + 0.5), [b"next"])
+        self.assertEqual(self.outbox.dropped, 1)
+        self.assertTrue(self.outbox.needKey)
+
+    def test_lateAudio(self) -> None:
+        """
+        An audio frame is dropped after 200 ms, and concerns nobody else.
+        """
+        self.outbox.addAudio(b"a", START)
+        self.outbox.addVideo([b"v"], START)
+        self.assertEqual(self.take(START + 0.2), [b"v"])
+        self.assertEqual(self.outbox.dropped, 0)
+        self.assertFalse(self.outbox.needKey)
+
+    def test_backlog(self) -> None:
+        """
+        When the transport holds more than 256 KiB, whole video frames are refused,
+        up to the next key frame that it has room for.
+        """
+        full = MAX_BACKLOG + 1
+        self.assertTrue(self.outbox.admitVideo(False, MAX_BACKLOG))
+        self.assertFalse(self.outbox.admitVideo(True, full))
+        self.assertFalse(self.outbox.admitVideo(False, 0))
+        self.assertFalse(self.outbox.admitVideo(True, full))
+        self.assertEqual(self.outbox.dropped, 3)
+        self.assertTrue(self.outbox.needKey)
+        self.assertTrue(self.outbox.admitVideo(True, 0))
+        self.assertTrue(self.outbox.admitVideo(False, 0))
+        self.assertEqual(self.outbox.dropped, 3)
+
+    def test_clear(self) -> None:
+        """
+        `clear` drops all that waits, for a peer that starts anew.
+        """
+        self.fill(10)
+        self.outbox.admitVideo(False, MAX_BACKLOG + 1)
+        self.outbox.clear()
+        self.assertEqual(len(self.outbox), 0)
+        self.assertFalse(self.outbox.needKey)
+        self.assertIsNone(self.outbox.nextTimer())
