@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from rootstream.dialled import DialledPeer
-from rootstream.errors import BadCode
+from rootstream.errors import BadCode, LocalError
 from rootstream.identity import Code, Identity, parseCode
 from rootstream.interfaces import IPeerReceiver
 from rootstream.peer import Peer
@@ -41,12 +41,15 @@ def connect(
     ``receiver`` gets what the host sends; ``identity`` is ours; ``psk`` is 32 random
     bytes that the host has too, if it wants any.
     """
-    parsed = parseCode(code) if isinstance(code, str) else code
-    if parsed.host is None:
-        raise BadCode("the code names no host; write it as CODE@HOST:PORT")
-    station = Station(reactor, identity, psk=psk)
-    if parsed.key.x25519 == identity.key.x25519:
-        raise BadCode("the code is our own; use the code of the other machine")
+    try:
+        parsed = parseCode(code) if isinstance(code, str) else code
+        if parsed.host is None:
+            raise BadCode("the code names no host; write it as CODE@HOST:PORT")
+        if parsed.key.x25519 == identity.key.x25519:
+            raise BadCode("the code is our own; use the code of the other machine")
+        station = Station(reactor, identity, psk=psk)
+    except LocalError:
+        return fail()
     peer = station.peer(parsed.key.x25519, parsed.key.fingerprint)
     peer.setReceiver(receiver)
     connected = peer.whenConnected()

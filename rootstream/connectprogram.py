@@ -139,7 +139,7 @@ class ConnectProgram(Program):
             self._connecting.cancel()
         if self._sink is not None:
             endings.append(self._sink.close())
-        return DeferredList(endings).addCallback(self._over)
+        return DeferredList(endings, consumeErrors=True).addCallback(self._over)
 
     def _over(self, _: object) -> None:
         if self._peer is not None:

@@ -134,7 +134,7 @@ class DemoProgram(Program):
             self._connecting.cancel()
         if self._host is not None:
             endings.append(self._host.close("the demo is over"))
-        return DeferredList(endings).addCallback(self._over)
+        return DeferredList(endings, consumeErrors=True).addCallback(self._over)
 
     def _over(self, _: object) -> None:
         if self._viewer is None or self._broadcast is None:

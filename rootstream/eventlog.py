@@ -4,6 +4,7 @@ The events file: what happened, for programs to read (docs/events.rst).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -72,7 +73,7 @@ class EventLog:
             self._log.error(
                 "The events file cannot be written: {reason}.", reason=error.strerror
             )
-            self._file = None
+            self.close()
 
     def close(self) -> None:
         """
@@ -80,7 +81,9 @@ class EventLog:
         """
         file, self._file = self._file, None
         if file is not None:
-            file.close()
+            # What a full disk did not take is refused once more here.
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 class Meter:

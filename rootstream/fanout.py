@@ -73,7 +73,10 @@ class Audience:
         """
         A frame of the source, for all.
         """
-        if self._asked and not frame.keyFrame:
+        if frame.keyFrame:
+            # Whoever asked before this frame has what he wanted.
+            self._asked = False
+        elif self._asked:
             self._ask()
         taken = False
         for peer, inStep in tuple(self._inStep.items()):

@@ -110,7 +110,9 @@ class HostProgram(Program):
         assert self._host is not None
         self.say("The source has ended.")
         viewers = [peer for peer in self._host.peers if peer.connected]
-        DeferredList([peer.whenDrained() for peer in viewers]).addTimeout(
+        # What the timeout cancels is no error.
+        drained = [peer.whenDrained() for peer in viewers]
+        DeferredList(drained, consumeErrors=True).addTimeout(
             DRAIN_TIMEOUT, self._reactor, onTimeoutCancel=lambda *_: None
         ).addCallback(self._sayGoodbye)
 
@@ -144,7 +146,7 @@ class HostProgram(Program):
             endings.append(self._broadcast.stop())
         if self._host is not None:
             endings.append(self._host.close("the host was stopped"))
-        return DeferredList(endings).addCallback(self._over)
+        return DeferredList(endings, consumeErrors=True).addCallback(self._over)
 
     def _over(self, _: object) -> None:
         for peer in list(self._meters):

@@ -50,6 +50,9 @@ from rootstream.protocol.status import LinkStatus
 
 __all__ = ["Peer", "PeerReceiver", "describePath"]
 
+#: Seconds between two looks whether a stream has taken our goodbye.
+FLUSH_INTERVAL = 0.01
+
 _PeerMachine = buildPeerMachine()
 
 
@@ -326,10 +329,22 @@ class Peer:
         self._forget(self._link)
         for connected in list(self._whenConnected):
             connected.cancel()
-        over = [*self._whenClosed, *self._whenDrained]
-        self._whenClosed.clear()
-        self._whenDrained.clear()
-        for one in over:
+        drained, self._whenDrained = self._whenDrained, []
+        for one in drained:
+            one.callback(None)
+        self._fireClosed()
+
+    def _fireClosed(self) -> None:
+        """
+        Tell whoever closed us, once the kernel has the goodbye: the process may end
+        next, and what is in a buffer of ours would go with it.
+        """
+        path = self._link.status().path
+        if self._whenClosed and path is not None and path.backlog:
+            self._clock.callLater(FLUSH_INTERVAL, self._fireClosed)
+            return
+        closed, self._whenClosed = self._whenClosed, []
+        for one in closed:
             one.callback(None)
 
     def handshake(self, path: IPath) -> Deferred[None]:

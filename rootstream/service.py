@@ -115,10 +115,11 @@ class Program(Service):
         """
         End the program, once.
         """
+        # Also of what fails while it ends, such as the last write to a full disk.
+        self.exitStatus = self.exitStatus or status
         if self._ending:
             return
         self._ending = True
-        self.exitStatus = status
         # The reactor may not be running yet, and then cannot be stopped.
         self._reactor.callWhenRunning(self._stopReactor)
 

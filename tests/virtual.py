@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import twisted.internet
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import (
@@ -46,6 +47,7 @@ __all__ = [
     "VirtualReactor",
     "codeOf",
     "identity",
+    "installReactor",
     "picture",
 ]
 
@@ -76,6 +78,23 @@ def picture(number: int = 0, keyFrame: bool = True) -> VideoFrame:
     A video frame that can be told from others.
     """
     return VideoFrame(b"picture %d" % number, number * 33_333, keyFrame)
+
+
+def installReactor(test: SynchronousTestCase, reactor: object) -> None:
+    """
+    Let ``from twisted.internet import reactor`` find this one for one test.
+    """
+    namespace = vars(twisted.internet)
+    before = namespace.get("reactor")
+
+    def restore() -> None:
+        if before is None:
+            del namespace["reactor"]
+        else:
+            namespace["reactor"] = before
+
+    namespace["reactor"] = reactor
+    test.addCleanup(restore)
 
 
 class Recorder(PeerReceiver):

@@ -11,18 +11,25 @@ import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
+from typing import TypeVar
 
 from zope.interface import implementer
 
 from rootstream.interfaces import IPath, Transport
-from rootstream.protocol.events import Event
+from rootstream.protocol.events import Event, VideoReceived
 from rootstream.protocol.handshakes import Credentials
 from rootstream.protocol.link import Link
 from rootstream.protocol.node import Node
 from rootstream.protocol.noise import publicKey
+from rootstream.protocol.session import Session
+
+E = TypeVar("E")
 
 EPOCH = 1_800_000_000_000
+#: More timers a second than this are a loop that never sleeps.
+MAX_TIMERS_PER_SECOND = 5000
 
 
 @implementer(IPath)
@@ -70,6 +77,7 @@ class Weather:
         self.filter: Callable[[bytes], bool] | None = None
 
 
+@cache
 def credentials(seed: int, psk: bytes = bytes(32)) -> Credentials:
     """
     Keys from a seed.
@@ -120,11 +128,42 @@ class Side:
         self.wire.pump(self)
         return link
 
-    def eventsOf(self, kind: type) -> list[Event]:
+    def eventsOf(self, kind: type[E]) -> list[E]:
         """
         The events of one class, in order.
         """
         return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def frames(self) -> list[bytes]:
+        """
+        The video frames that arrived.
+        """
+        return [
+            event.frame.data
+            for event in self.events
+            if isinstance(event, VideoReceived)
+        ]
+
+    def packets(self, kind: int) -> list[bytes]:
+        """
+        The packets of one type that this side sent.
+        """
+        return [packet for _, _, packet in self.sent if packet[0] == kind]
+
+    def bytesTo(self, path: IPath) -> int:
+        """
+        How many bytes this side sent on one path.
+        """
+        return sum(len(packet) for _, each, packet in self.sent if each == path)
+
+    def session(self, other: Side) -> Session:
+        """
+        The keys that this side sends on.
+        """
+        slot = self.linkTo(other)._slots.current
+        assert slot is not None
+        return slot.session
 
 
 class Wire:
@@ -139,6 +178,9 @@ class Wire:
         self.b = Side(self, credentials(2), ("192.0.2.2", 9876))
         self.a.admitted.add(self.b.keys.public)
         self.b.admitted.add(self.a.keys.public)
+        #: Addresses of forwarders: what is sent there, or from there, arrives at
+        #: the other side as coming from that address.
+        self.forwarders: set[tuple[str, int]] = set()
         self._queue: list[tuple[float, int, Side, bytes, IPath]] = []
         self._order = itertools.count()
 
@@ -172,23 +214,43 @@ class Wire:
     def _carry(self, side: Side, path: IPath, packet: bytes) -> None:
         weather, random = side.weather, self.random
         other = self.other(side)
-        if path.address != other.address or path.transport in weather.blocked:
+        forwarded = path.address in self.forwarders
+        if not forwarded and path.address != other.address:
+            return
+        if path.transport in weather.blocked:
             return
         if weather.filter is not None and not weather.filter(packet):
             return
-        arrives = WirePath(path.transport, side.address)
+        source = path.address if forwarded else side.address
+        arrives = WirePath(path.transport, source)
         copies = 1 + (random.random() < weather.duplication)
         for _ in range(copies):
             if random.random() < weather.loss:
                 continue
-            at = self.now + weather.delay + random.random() * weather.jitter
-            heapq.heappush(self._queue, (at, next(self._order), other, packet, arrives))
+            delay = weather.delay + random.random() * weather.jitter
+            self.inject(other, packet, arrives, delay)
+
+    def inject(self, to: Side, packet: bytes, path: IPath, delay: float) -> None:
+        """
+        Let a packet arrive after ``delay`` seconds.
+        """
+        entry = (self.now + delay, next(self._order), to, packet, path)
+        heapq.heappush(self._queue, entry)
+
+    def forge(self, side: Side, plain: bytes) -> bytes:
+        """
+        A packet that ``side`` sends under its keys, whatever is in it.
+        """
+        packet = side.session(self.other(side)).seal(plain)
+        self._carry(side, WirePath(Transport.UDP, self.other(side).address), packet)
+        return packet
 
     def run(self, seconds: float) -> None:
         """
         Let ``seconds`` pass.
         """
         end = self.now + seconds
+        patience = MAX_TIMERS_PER_SECOND * (seconds + 1)
         while True:
             timers = [
                 (at, side, link)
@@ -208,6 +270,8 @@ class Wire:
                 self.deliver(to, packet, path)
             else:
                 assert timer is not None
+                patience -= 1
+                assert patience > 0, "timers that never sleep"
                 # Clocks of floats never hit a time exactly.
                 self.now = max(self.now + 1e-6, nextTimer)
                 timer[2].timerFired(self.now)

@@ -59,7 +59,13 @@ class ScreenSource:
                 self._display,
                 "r",
                 format="x11grab",
-                options={"framerate": str(self._fps), **options},
+                options={
+                    "framerate": str(self._fps),
+                    # Or libavformat gathers half a second of pictures to guess
+                    # their rate, and then gives them all at once.
+                    "fpsprobesize": "0",
+                    **options,
+                },
             )
         except (av.FFmpegError, OSError):
             raise SourceError(
@@ -73,12 +79,12 @@ class ScreenSource:
         Until told to stop.
         """
         while True:
-            if self._grab is None:
-                self.open(outlet)
-            self._show(outlet)
-            # The grabber makes up for all the pictures it was not asked for
-            # during a pause, and cannot change its rate: a new one does neither.
+            # The grabber makes up for all the pictures it was not asked for,
+            # before anybody watched or during a pause, and cannot change its
+            # rate: a new one does neither.
             self.close()
+            self.open(outlet)
+            self._show(outlet)
 
     def _show(self, outlet: Outlet) -> None:
         assert self._grab is not None

@@ -175,7 +175,8 @@ class Inbox:
                     frames.decodePathUse(body)
                 case FrameType.CONFIRM:
                     frames.decodeConfirm(body)
-                case FrameType.CLOSE:
+                case _:
+                    # CLOSE: `parseFrames` lets no other type pass.
                     heard.close = CloseReceived(*frames.decodeClose(body))
         heard.events = events
         return heard

@@ -27,13 +27,11 @@ from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
     CLOSE_DELAYS,
-    MIN_DATA,
     OLD_PATH_PATIENCE,
     REKEY_JITTER,
     SIMULTANEOUS_GRACE,
     TYPE_DATA,
     TYPE_RESP,
-    TYPE_RETRY,
 )
 from rootstream.protocol.events import (
     AudioFrame,
@@ -206,6 +204,8 @@ class Link:
     def _sendVideo(self, frame: VideoFrame, now: float) -> bool:
         current = self._paths.current
         if current is None or not self.established:
+            # The frames after it refer to it.
+            self._outbox.needKey = True
             return False
         chunks = chunk(self._frameId, frame)
         wanted = self._outbox.needKey
@@ -301,31 +301,32 @@ class Link:
                 if now < self._dialledAt + SIMULTANEOUS_GRACE:
                     return
             else:
+                # From each INIT on: an answer to it may be under way, and one to
+                # ours would make it two sessions, each side with another.
                 self._dialling.withdraw()
                 self._dialling.heldUntil = now + SIMULTANEOUS_GRACE
         index = self._indices.claim(self)
-        try:
-            packet, sendKey, receiveKey = invitation.respond(
-                index, self.instance, self.remote, 0, self._random(32)
-            )
-        except BadPacket:
-            self._indices.release(index)
-            return
+        packet, sendKey, receiveKey = invitation.respond(
+            index, self.instance, self.remote, 0, self._random(32)
+        )
         session = Session(sendKey, receiveKey, index, invitation.index, now, False)
         first = not self.established and not self._slots.halfOpen
         self._slots.offer(Slot(session, path, payload.instance, 0.0), now)
         self._answers.append((path, packet))
+        current = self._paths.current
+        if current is not None and current.path == path:
+            # If it hears us again here on the keys that it has, they will do.
+            if payload.instance == self._peerInstance:
+                self._liveness.askNow(now)
         if first:
             self._events.append(InitAnswered(path))
 
     def receive(self, packets: Sequence[bytes], path: IPath, now: float) -> None:
         """
-        Take a batch of packets that came by ``path``.  Whatever does not open is
-        dropped and changes nothing but a count.
+        Take a batch of packets, each DATA, RESP or RETRY, that came by ``path``.
+        Whatever does not open is dropped and changes nothing but a count.
         """
         for packet in packets:
-            if len(packet) < MIN_DATA:
-                continue
             kind = packet[0]
             if kind == TYPE_DATA:
                 slot = self._slots.get(int.from_bytes(packet[1:5], "little"))
@@ -333,7 +334,7 @@ class Link:
                     self._dataReceived(slot, packet, path, now)
             elif kind == TYPE_RESP:
                 self._respReceived(packet, path, now)
-            elif kind == TYPE_RETRY:
+            else:
                 self._dialling.retry(packet, now)
 
     def _dataReceived(self, slot: Slot, packet: bytes, path: IPath, now: float) -> None:
@@ -424,6 +425,8 @@ class Link:
             # Frames that went to the old instance mean nothing to the new one.
             for other in self._slots:
                 other.sent.clear()
+        elif self._liveness.impaired:
+            self._inbox.resume()
         self._peerInstance = slot.instance
         rekey = self.established and not restarted and not self._liveness.impaired
         if self._slots.previous is not None:
@@ -442,6 +445,9 @@ class Link:
                 self._rekeySoon()
             self._events.append(PathAuthenticated(state.path))
             self._events.append(PathMoved(state.path, cause))
+        if self._outbox.needKey:
+            # Refused while there was nothing to send it on.
+            self._events.append(KeyFrameWanted())
 
     def _rekeySoon(self) -> None:
         """
@@ -495,8 +501,7 @@ class Link:
             self._dialling.clear()
         slot = self._slots.current
         if slot is None:
-            if not len(self._slots):
-                self._events.append(Expired())
+            self._events.append(Expired())
             return
         if self._liveness.impaired:
             if not self._liveness.silent:
@@ -533,9 +538,6 @@ class Link:
         Everything that is to be sent now, a batch a path.
         """
         batches: Batches = {}
-        for path, packet in self._answers + self._dialling.due(now):
-            batches.setdefault(path, []).append(packet)
-        self._answers.clear()
         if not self.finished:
             dropped = self._outbox.dropped
             try:
@@ -547,6 +549,10 @@ class Link:
                 self._events.append(KeyFrameWanted())
             if self._closing is not None and not self._closesAt:
                 self._finish(*self._closing, byPeer=False)
+        # After what the session sends: a RESP must not overtake it (`invited`).
+        for path, packet in self._answers + self._dialling.due(now):
+            batches.setdefault(path, []).append(packet)
+        self._answers.clear()
         for batch in batches.values():
             self._bytesSent += sum(map(len, batch))
         return list(batches.items())

@@ -88,6 +88,12 @@ class Liveness:
         self.impaired = self.silent = False
         self._pingAt = now
 
+    def askNow(self, now: float) -> None:
+        """
+        Let the next PING be due.
+        """
+        self._pingAt = now
+
     def pingDue(self, now: float) -> bool:
         """
         Whether to send a PING now; the answer counts as sending it.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from rootstream.errors import BadPacket
 from rootstream.interfaces import IPath
 from rootstream.protocol.constants import (
+    MAX_LINKS,
     MAX_REMEMBERED_PEERS,
     REMEMBERED_EPHEMERALS,
     RESP_SIZE,
@@ -195,6 +196,9 @@ class Node:
             remote in self._links or self._admits(remote)
         ):
             self.refused["unauthorised"] += 1
+            return None
+        if remote not in self._links and len(self._links) >= MAX_LINKS:
+            self.refused["links"] += 1
             return None
         payload = invitation.openPayload()
         if not self._isFresh(remote, packet, invitation, payload, path, now):

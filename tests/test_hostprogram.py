@@ -1,0 +1,513 @@
+"""
+Tests for `rootstream.hostprogram`: a source for every authorised peer that dials.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+import rootstream.hostprogram
+from rootstream.client import connect
+from rootstream.errors import SourceError
+from rootstream.home import lockHome
+from rootstream.hostprogram import DRAIN_TIMEOUT, HostProgram, HostSettings
+from rootstream.identity import Code, PeerKey, loadIdentity
+from rootstream.interfaces import IPeerReceiver
+from rootstream.peer import Peer
+from rootstream.protocol.events import Command, Control
+from rootstream.protocol.link import SOURCE_ENDED
+from tests.test_broadcast import FakeSource
+from tests.virtual import (
+    CLIENT_HOST,
+    HOST,
+    HOST_PORT,
+    Recorder,
+    VirtualReactor,
+    identity,
+    picture,
+)
+
+
+class HostProgramCase(SynchronousTestCase):
+    """
+    A host with a source that a test plays, and viewers that dial it.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = VirtualReactor()
+        self.reactor.surround(self)
+        self.reactor.running = True
+        self.source = FakeSource()
+        self.opened: list[str] = []
+        self.patch(rootstream.hostprogram, "openSource", self.openSource)
+        self.home = Path(self.mktemp())
+        self.events = self.mktemp()
+        self.out, self.err = io.StringIO(), io.StringIO()
+        self.viewer = Recorder()
+
+    def openSource(self, spec: str, **options: Any) -> FakeSource:
+        self.opened.append(spec)
+        return self.source
+
+    def program(
+        self,
+        allow: tuple[PeerKey, ...] | None = None,
+        allowAny: bool = False,
+        duration: float | None = None,
+    ) -> HostProgram:
+        settings = HostSettings(
+            home=self.home,
+            port=HOST_PORT,
+            interface=HOST,
+            source="the film",
+            allow=(identity(1).key,) if allow is None else allow,
+            allowAny=allowAny,
+        )
+        program = HostProgram(
+            self.reactor, settings, self.out, self.err, self.events, duration
+        )
+        self.addCleanup(self.stop, program)
+        return program
+
+    def start(self, **options: Any) -> HostProgram:
+        """
+        Start a host whose source is open.
+        """
+        program = self.program(**options)
+        program.startService()
+        self.source.opening.callback(None)
+        return program
+
+    def stop(self, program: HostProgram) -> None:
+        """
+        End a host; nothing may be left of it.
+        """
+        stopping = program.stopService()
+        self.reactor.elapse(2.0)
+        self.successResultOf(stopping)
+
+    def view(self, number: int = 1) -> Peer:
+        """
+        Let a viewer connect.
+        """
+        code = Code(loadIdentity(self.home).key, HOST, HOST_PORT)
+        connecting = connect(
+            self.reactor, code, self.viewer, identity=identity(number), tcp=False
+        )
+        self.reactor.elapse()
+        return self.successResultOf(connecting)
+
+    def play(self, *numbers: int) -> None:
+        """
+        Let the source deliver pictures, of which the first is a key frame.
+        """
+        for number in numbers:
+            self.source.deliver.video(picture(number, number == 0))
+        self.reactor.elapse()
+
+    def written(self, event: str) -> list[dict[str, Any]]:
+        """
+        The events of one kind in the events file.
+        """
+        lines = map(json.loads, Path(self.events).read_text("utf-8").splitlines())
+        return [line for line in lines if line["event"] == event]
+
+
+class StartTests(HostProgramCase):
+    """
+    How a host begins.
+    """
+
+    def test_says(self) -> None:
+        """
+        It says where it listens and its code, and writes the ports down.
+        """
+        self.start()
+        said = self.out.getvalue()
+        self.assertIn("Listening on port 9876, UDP and TCP.\n", said)
+        key = loadIdentity(self.home).key
+        self.assertIn(f"@{HOST}\n", said)
+        self.assertIn(f"fingerprint: {key.fingerprint}\n", said)
+        self.assertNotIn("Nobody", said)
+        self.assertNotIn("WARNING", said)
+        [listening] = self.written("listening")
+        self.assertEqual((listening["udp"], listening["tcp"]), (9876, 9876))
+        self.assertEqual(self.opened, ["the film"])
+
+    def test_nobodyListed(self) -> None:
+        """
+        A host that would let nobody in says so, and how to change it.
+        """
+        self.start(allow=())
+        self.assertIn(
+            f"Nobody may connect yet: add a peer's code to {self.home / 'peers'}, "
+            "or use --allow CODE.\n",
+            self.out.getvalue(),
+        )
+
+    def test_everybody(self) -> None:
+        """
+        A host that lets everyone in warns of it.
+        """
+        self.start(allow=(), allowAny=True)
+        self.assertIn("WARNING: --allow-any lets everyone in", self.out.getvalue())
+        self.assertNotIn("Nobody", self.out.getvalue())
+
+    def test_guessedAddress(self) -> None:
+        """
+        Without an interface, the code names the address that others would reach.
+        """
+        self.patch(rootstream.hostprogram, "guessHost", lambda: "198.51.100.7")
+        program = self.program()
+        program._settings = HostSettings(self.home, HOST_PORT, "", "the film")
+        program.startService()
+        self.assertIn("@198.51.100.7\n", self.out.getvalue())
+
+    def assertFault(self, text: str) -> None:
+        """
+        One line says it, and the host has ended with status 1.
+        """
+        self.assertEqual(self.err.getvalue().count("\n"), 1, self.err.getvalue())
+        self.assertTrue(self.err.getvalue().startswith("rootstream: "))
+        self.assertIn(text, self.err.getvalue())
+        [error] = self.written("error")
+        self.assertIn(error["message"], self.err.getvalue())
+        self.assertTrue(self.reactor.hasStopped)
+
+    def test_portInUse(self) -> None:
+        """
+        A port that is taken is said.
+        """
+        first = self.start()
+        self.home = Path(self.mktemp())
+        second = self.program()
+        second.startService()
+        self.assertFault("port 9876 is in use")
+        self.assertEqual((first.exitStatus, second.exitStatus), (0, 1))
+        # It has taken no port, and its lock goes with it.
+        second.stopService()
+        lockHome(self.home).release()
+
+    def test_secondInstance(self) -> None:
+        """
+        A home that another host uses is refused (F85).
+        """
+        lock = lockHome(self.home)
+        self.addCleanup(lock.release)
+        program = self.program()
+        program.startService()
+        self.assertFault("another rootstream runs with this home")
+        self.assertEqual(program.exitStatus, 1)
+
+    def test_homeIsNoDirectory(self) -> None:
+        """
+        A home that is a file is said.
+        """
+        self.home.write_text("not a directory")
+        program = self.program()
+        program.startService()
+        self.assertFault("is not a directory")
+
+    def test_sourceOfNothing(self) -> None:
+        """
+        A source that names nothing ends the host before it listens.
+        """
+
+        def refuse(spec: str, **options: Any) -> Any:
+            raise SourceError("no source is named")
+
+        self.patch(rootstream.hostprogram, "openSource", refuse)
+        self.program().startService()
+        self.assertFault("no source is named")
+        self.assertEqual(self.reactor.net.ports, {})
+
+    def test_unreadableSource(self) -> None:
+        """
+        A source that cannot be read is said as soon as that is known.
+        """
+        program = self.program()
+        program.startService()
+        self.source.opening.errback(SourceError("film.mp4 has no video"))
+        self.assertFault("film.mp4 has no video")
+        self.assertEqual(program.exitStatus, 1)
+
+
+class ViewersTests(HostProgramCase):
+    """
+    A host and those who watch.
+    """
+
+    def test_stream(self) -> None:
+        """
+        A viewer is said to be there, gets the frames, and is measured each second.
+        """
+        self.start()
+        self.assertEqual(self.source.starts, 0)
+        self.view()
+        self.assertEqual(self.source.starts, 1)
+        fingerprint = identity(1).key.fingerprint
+        self.assertIn(f"{fingerprint}  is connected.\n", self.out.getvalue())
+        self.play(0, 1, 2)
+        self.assertEqual(
+            [frame.data for frame in self.viewer.video],
+            [b"picture 0", b"picture 1", b"picture 2"],
+        )
+        self.reactor.elapse(1.0)
+        stats = self.written("stats")[-1]
+        self.assertEqual(stats["peer"], fingerprint)
+        self.assertEqual(stats["frames"], 3)
+        self.assertEqual(stats["transport"], "udp")
+        self.assertEqual(
+            [event["to"] for event in self.written("state")],
+            ["HANDSHAKE_RECEIVED", "CONNECTED"],
+        )
+
+    def test_receiver(self) -> None:
+        """
+        What a viewer of the host gets told of is a whole receiver.
+        """
+        program = self.start()
+        self.view()
+        assert program._host is not None
+        [peer] = program._host.peers
+        verifyObject(IPeerReceiver, peer._receiver)
+
+    def test_controls(self) -> None:
+        """
+        What a viewer asks for reaches the source.
+        """
+        self.start()
+        peer = self.view()
+        self.reactor.elapse(1.0)
+        peer.sendControl(Control(Command.SET_BITRATE, 3_000_000))
+        peer.sendControl(Control(Command.REQUEST_KEYFRAME))
+        self.reactor.elapse()
+        self.assertEqual(
+            self.source.asked,
+            [(Command.REQUEST_KEYFRAME, 0), (Command.SET_BITRATE, 3_000_000)][::-1],
+        )
+
+    def test_viewerLeaves(self) -> None:
+        """
+        A viewer that goes is said to be gone, and why; the others go on.
+        """
+        self.start(allow=(identity(1).key, identity(3).key))
+        leaving = self.view()
+        self.viewer = staying = Recorder()
+        self.view(3)
+        self.play(0)
+        leaving.close("seen enough")
+        self.reactor.elapse()
+        self.assertIn(
+            "is disconnected: the peer closed: seen enough.\n", self.out.getvalue()
+        )
+        self.play(1)
+        self.assertEqual(len(staying.video), 2)
+
+    def test_viewerComesBack(self) -> None:
+        """
+        A viewer that falls silent is gone after 30 s, and watches on when it is
+        heard again, from a key frame.
+        """
+        self.start()
+        self.view()
+        self.play(0)
+        self.reactor.cut()
+        self.reactor.elapse(35.0)
+        self.assertIn("is disconnected: nothing heard for 30 s.", self.out.getvalue())
+        self.reactor.mend()
+        self.reactor.elapse(2.0)
+        self.assertEqual(self.out.getvalue().count("is connected."), 2)
+        self.assertEqual(self.source.asked[-1], (Command.REQUEST_KEYFRAME, 0))
+        before = len(self.viewer.video)
+        self.play(0, 1)
+        self.assertEqual(len(self.viewer.video), before + 2)
+
+    def test_unauthorised(self) -> None:
+        """
+        One who is not listed gets nothing at all: zero bytes.
+        """
+        self.start(allow=())
+        sent: list[object] = []
+        carry = self.reactor.net.carry
+
+        def watch(packet: bytes, source: Any, destination: Any) -> None:
+            if destination[0] == CLIENT_HOST:
+                sent.append(packet)
+            carry(packet, source, destination)
+
+        self.reactor.net.carry = watch  # type: ignore[method-assign]
+        code = Code(loadIdentity(self.home).key, HOST, HOST_PORT)
+        connecting = connect(
+            self.reactor, code, self.viewer, identity=identity(1), tcp=False
+        )
+        connecting.addErrback(lambda _: None)
+        self.reactor.elapse(4.0)
+        self.assertEqual(sent, [])
+        self.assertEqual(self.written("state"), [])
+        connecting.cancel()
+
+
+class EndTests(HostProgramCase):
+    """
+    How a host ends.
+    """
+
+    def test_sourceEnds(self) -> None:
+        """
+        At the end of the source the viewers get the last frames and a goodbye that
+        says why, and the host ends with status 0.
+        """
+        program = self.start()
+        peer = self.view()
+        self.source.deliver.video(picture())
+        self.source.deliver.ended(None)
+        self.reactor.elapse(1.0)
+        self.assertEqual(self.viewer.video, [picture()])
+        assert peer.closed is not None
+        self.assertEqual(
+            (peer.closed.code, peer.closed.text), (SOURCE_ENDED, "the source has ended")
+        )
+        self.assertIn("The source has ended.\n", self.out.getvalue())
+        self.assertTrue(self.reactor.hasStopped)
+        self.assertEqual(program.exitStatus, 0)
+
+    def test_sourceEndsUnseen(self) -> None:
+        """
+        A source that ends without viewers ends the host at once.
+        """
+        self.start()
+        self.view().close()
+        self.reactor.elapse()
+        self.source.deliver.ended(None)
+        self.reactor.elapse(0.01)
+        self.assertTrue(self.reactor.hasStopped)
+
+    def test_viewerThatTakesNothing(self) -> None:
+        """
+        A viewer that does not take the last frames holds the end up for two seconds
+        and no more, and nothing is logged as an error.
+        """
+        self.start()
+        self.view()
+        self.play(0)
+        self.reactor.cut()
+        self.source.deliver.video(picture(1, False))
+        self.source.deliver.ended(None)
+        self.reactor.elapse(0.1)
+        self.assertFalse(self.reactor.hasStopped)
+        self.reactor.elapse(DRAIN_TIMEOUT + 0.2)
+        self.assertTrue(self.reactor.hasStopped)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_sourceFails(self) -> None:
+        """
+        A source that fails in the middle is said, and ends the host with status 1.
+        """
+        program = self.start()
+        self.view()
+        self.source.deliver.ended(SourceError("the film tore"))
+        self.assertEqual(self.err.getvalue(), "rootstream: the film tore\n")
+        self.assertEqual(program.exitStatus, 1)
+
+    def test_sourceEndsLate(self) -> None:
+        """
+        A source that ends while the host ends is no news.
+        """
+        program = self.start()
+        self.view()
+        program.finish(0)
+        self.source.deliver.ended(SourceError("interrupted"))
+        self.assertEqual(self.err.getvalue(), "")
+        self.assertEqual(program.exitStatus, 0)
+
+    def test_stoppedWhileDraining(self) -> None:
+        """
+        A stop while the last frames are on their way is a stop.
+        """
+        program = self.start()
+        peer = self.view()
+        self.source.deliver.video(picture())
+        self.source.deliver.ended(None)
+        program.stopService()
+        self.reactor.elapse(1.0)
+        assert peer.closed is not None
+        self.assertEqual(peer.closed.text, "the host was stopped")
+
+    def test_stopped(self) -> None:
+        """
+        A stop says goodbye within two seconds, stops the source, frees the home, and
+        leaves a summary of all viewers (F86).
+        """
+        program = self.start(allow=(identity(1).key, identity(3).key))
+        first = self.view()
+        self.play(0, 1)
+        first.close()
+        self.reactor.elapse()
+        second = self.view(3)
+        self.play(0)
+        stopping = program.stopService()
+        self.reactor.elapse(0.5)
+        self.successResultOf(stopping)
+        assert second.closed is not None
+        self.assertEqual(second.closed.text, "the host was stopped")
+        self.assertTrue(self.source.stopped)
+        self.assertEqual(self.reactor.tcpListeners, {})
+        lockHome(self.home).release()
+        [summary] = self.written("summary")
+        self.assertEqual(summary["frames_sent"], 3)
+        self.assertEqual(summary["transport"], "udp")
+        self.assertGreater(summary["bytes"], 0)
+        self.assertEqual(summary, self.written("summary")[-1])
+
+    def test_stoppedWhileTheNetworkIsGone(self) -> None:
+        """
+        A stop does not wait for viewers that are not heard.
+        """
+        program = self.start()
+        self.view()
+        self.play(0)
+        self.reactor.cut()
+        stopping = program.stopService()
+        self.reactor.elapse(1.0)
+        self.successResultOf(stopping)
+
+    def test_goodbyeThatHangs(self) -> None:
+        """
+        A viewer whose goodbye does not get away counts in the summary all the same.
+        """
+        program = self.start()
+        self.view()
+        self.play(0)
+        assert program._host is not None
+        self.patch(program._host, "close", lambda *_: Deferred())
+        stopping = program.stopService()
+        self.reactor.elapse(2.0)
+        self.successResultOf(stopping)
+        self.assertIn("is disconnected: the host was stopped.", self.out.getvalue())
+        [summary] = self.written("summary")
+        self.assertGreater(summary["bytes"], 0)
+
+    def test_sourceThatDoesNotStop(self) -> None:
+        """
+        A source that hangs does not keep the host: it ends with its summary, and
+        nothing is logged as an error.
+        """
+        self.source.stop = Deferred  # type: ignore[method-assign]  # hangs
+        program = self.start()
+        self.view()
+        stopping = program.stopService()
+        self.reactor.elapse(2.0)
+        self.successResultOf(stopping)
+        self.assertEqual(len(self.written("summary")), 1)
+        gc.collect()
+        self.assertEqual(self.flushLoggedErrors(), [])
