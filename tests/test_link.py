@@ -1024,7 +1024,7 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(wire.a.sent, [])
         wire.b.weather.loss = 0.0
         wire.a.dial(wire.b)
-        wire.run(1)
+        wire.run(2)
         self.assertEqual(
             wire.b.eventsOf(InputReceived)[-1], InputReceived((InputEvent(1, 2, 2),))
         )

@@ -316,8 +316,7 @@ class Link:
         current = self._paths.current
         if current is not None and current.path == path:
             # If it hears us again here on the keys that it has, they will do.
-            if payload.instance == self._peerInstance:
-                self._liveness.askNow(now)
+            self._liveness.askNow(now)
         if first:
             self._events.append(InitAnswered(path))
 
