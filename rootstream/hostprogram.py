@@ -127,12 +127,12 @@ class HostProgram(Program):
 
     def _came(self, peer: Peer) -> None:
         self._meters[peer] = Meter(boottime(), sending=True)
-        self.say(f"{peer.fingerprint} {peer.name} is connected.")
+        self.say(f"{_named(peer)} is connected.")
 
     def _gone(self, peer: Peer, cause: str) -> None:
         if self._meters.pop(peer, None) is not None:
             self._left.append(peer.status())
-        self.say(f"{peer.fingerprint} {peer.name} is disconnected: {cause}.")
+        self.say(f"{_named(peer)} is disconnected: {cause}.")
 
     def tick(self) -> None:
         now = boottime()
@@ -159,6 +159,10 @@ class HostProgram(Program):
                 size=sum(status.bytesSent for status in self._left),
                 path=self._left[-1].path if self._left else None,
             )
+
+
+def _named(peer: Peer) -> str:
+    return f"{peer.fingerprint} {peer.name}".rstrip()
 
 
 class Viewer(Watched):
