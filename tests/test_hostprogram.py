@@ -254,7 +254,7 @@ class ViewersTests(HostProgramCase):
         self.view()
         self.assertEqual(self.source.starts, 1)
         fingerprint = identity(1).key.fingerprint
-        self.assertIn(f"{fingerprint}  is connected.\n", self.out.getvalue())
+        self.assertIn(f"{fingerprint} is connected.\n", self.out.getvalue())
         self.play(0, 1, 2)
         self.assertEqual(
             [frame.data for frame in self.viewer.video],

@@ -17,11 +17,7 @@ import time
 from typing import Any
 
 from rootstream.identity import formatCode
-from rootstream.protocol.constants import (
-    INIT_SIZE,
-    TYPE_DATA,
-    TYPE_RESP,
-)
+from rootstream.protocol.constants import INIT_SIZE, TYPE_DATA
 from rootstream.transport.clock import boottime
 from tests.integration.programs import Program
 from tests.lab.programs import FPS, PORT, LabTestCase
@@ -40,7 +36,6 @@ UDP = "meta l4proto udp"
 #: options is 60 bytes over IPv4, and the smallest record of ours is more.
 TCP_DATA = "meta l4proto tcp meta length gt 60"
 #: What a datagram of ours begins with, behind the 64 bits of the UDP header.
-IS_RESP = f"{UDP} @th,64,8 {TYPE_RESP:#x}"
 IS_DATA = f"{UDP} @th,64,8 {TYPE_DATA:#x}"
 #: The receiver index of DATA: another one for each session.
 INDEX = "@th,72,32"
@@ -54,6 +49,32 @@ table ip nat {
     }
 }
 """
+
+#: Type and code of ICMP messages (RFC 792).
+PORT_UNREACHABLE = (3, 3)
+FRAGMENTATION_NEEDED = (3, 4)
+
+#: Sends messages to an address, each a hundred times in a second.
+SEND_ICMP = """
+import socket, sys, time
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+for _ in range(100):
+    for message in sys.argv[2:]:
+        raw.sendto(bytes.fromhex(message), (sys.argv[1], 0))
+    time.sleep(0.01)
+"""
+
+
+def icmp(what: tuple[int, int], rest: int, quoted: bytes) -> bytes:
+    """
+    An ICMP message about a datagram that begins with ``quoted``.
+    """
+    message = struct.pack(">BBHI", *what, 0, rest) + quoted
+    words = sum(struct.unpack(f">{len(message) // 2}H", message))
+    # RFC 1071; two folds take in every carry of so few words.
+    folded = (words & 0xFFFF) + (words >> 16)
+    checksum = ~(folded + (folded >> 16)) & 0xFFFF
+    return struct.pack(">BBHI", *what, checksum, rest) + quoted
 
 
 class LabTests(LabTestCase):
@@ -371,33 +392,95 @@ class ChangeTests(LabTests):
 
 class ForgedErrorTests(LabTests):
     """
-    Somebody between the two sends the host ICMP errors about the viewer.
+    Somebody on the way sends the host ICMP errors about what it sends the viewer.
     """
-
-    #: Type, code and the rest of the header (RFC 792, RFC 1191).
-    PORT_UNREACHABLE = (3, 3, 0)
-    FRAGMENTATION_NEEDED = (3, 4, 68)
-
-    def forge(self, kind: int, code: int, rest: int, quoted: bytes) -> bytes:
-        """
-        An ICMP message that quotes a datagram.
-        """
-        head = struct.pack(">BBHI", kind, code, 0, rest)
-        words = struct.unpack(f">{len(head + quoted) // 2}H", head + quoted)
-        total = sum(words)
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        return struct.pack(">BBHI", kind, code, total ^ 0xFFFF, rest) + quoted
 
     def quote(self, port: int) -> bytes:
         """
-        The beginning of a datagram from the host to the viewer's port.
+        The beginning of a large datagram from the host to the viewer's port.
         """
         size = 20 + 8 + 1000
-        ends = [
-            socket.inet_aton(end.address) for end in (self.network.a, self.network.b)
-        ]
         header = struct.pack(
-            ">BBHHHBBH4s4s", 0x45, 0, size, 1, 0x4000, 63, socket.IPPROTO_UDP, 0, *ends
+            ">BBHHHBBH4s4s",
+            *(0x45, 0, size, 1, 0x4000, 63, socket.IPPROTO_UDP, 0),
+            socket.inet_aton(self.network.a.address),
+            socket.inet_aton(self.network.b.address),
         )
         return header + struct.pack(">HHHH", PORT, port, size - 20, 0)
+
+    def unreachables(self) -> int:
+        """
+        How many such errors the host's machine has received.
+        """
+        done = self.network.a.run(
+            ["cat", "/proc/net/snmp"], capture_output=True, check=True
+        )
+        names, values = [
+            line.split() for line in done.stdout.splitlines() if "Icmp:" in line
+        ]
+        return int(values[names.index("InDestUnreachs")])
+
+    def test_ignored(self) -> None:
+        """
+        "Port unreachable" and "fragmentation needed, MTU 68" for the session's own
+        datagrams, two hundred in a second, cost not one frame (F52).
+        """
+        self.stream()
+        self.watch()
+        [path] = self.host.events("path")
+        port = int(path["address"].rpartition(":")[2])
+        messages = [
+            icmp(PORT_UNREACHABLE, 0, self.quote(port)),
+            icmp(FRAGMENTATION_NEEDED, 68, self.quote(port)),
+        ]
+        words = [self.network.a.address, *(message.hex() for message in messages)]
+        before = self.unreachables()
+        self.router.run([sys.executable, "-c", SEND_ICMP, *words], check=True)
+        self.assertGreaterEqual(self.unreachables(), before + 200)
+        self.wasWhole("udp")
+
+
+class StrangerTests(LabTests):
+    """
+    A host says nothing to those it does not know.
+    """
+
+    def setUp(self) -> None:
+        """
+        What either side says to the other is counted.
+        """
+        super().setUp()
+        for side, sender in (("host", FROM_HOST), ("viewer", FROM_VIEWER)):
+            self.countBytes(f"{side}UDP", f"{sender} {UDP}")
+            self.countBytes(f"{side}TCP", f"{sender} {TCP_DATA}")
+
+    def hearsNothing(self) -> None:
+        """
+        A whole attempt passes without a byte of the host's, but for those of its
+        kernel that make up a TCP connection.
+        """
+        failed = self.watcher.waitFor("state", to="DISCONNECTED")
+        self.within("no answer after", failed["mono"] - self.dialledAt, 5.3, 7.0)
+        self.assertIn("no answer, or not authorised there", failed["cause"])
+        self.watcher.waitFor("attempt", n=1)
+        for transport in ("UDP", "TCP"):
+            self.assertGreater(self.bytesOf(f"viewer{transport}"), INIT_SIZE)
+            self.assertEqual(self.bytesOf(f"host{transport}"), 0)
+        self.assertEqual(self.host.events("state"), [])
+
+    def test_notAuthorised(self) -> None:
+        """
+        A viewer that the host's owner did not list gets zero bytes (F13).
+        """
+        self.startLabHost()
+        self.startWatcher()
+        self.hearsNothing()
+
+    def test_wrongKey(self) -> None:
+        """
+        Whoever dials a host with the key of another gets zero bytes, and is told
+        after five seconds (F12).
+        """
+        self.startLabHost("--allow", formatCode(self.viewer.key, None))
+        self.startWatcher(identity=self.identity("another"))
+        self.hearsNothing()
