@@ -49,9 +49,9 @@ class ScreenSource:
         context = grab.streams.video[0].codec_context
         if context.width % 2 or context.height % 2:
             # Grab less, since to scale by so little would blur all text.
-            grab.close()
             size = f"{context.width & ~1}x{context.height & ~1}"
             self._grab = self._connect({"video_size": size})
+            grab.close()
 
     def _connect(self, options: dict[str, str]) -> InputContainer:
         try:
@@ -81,9 +81,12 @@ class ScreenSource:
         while True:
             # The grabber makes up for all the pictures it was not asked for,
             # before anybody watched or during a pause, and cannot change its
-            # rate: a new one does neither.
-            self.close()
+            # rate: a new one does neither.  The old one goes last, because an X
+            # server may start over when its only client leaves.
+            old = self._grab
             self.open(outlet)
+            if old is not None:
+                old.close()
             self._show(outlet)
 
     def _show(self, outlet: Outlet) -> None:

@@ -371,7 +371,7 @@ class ChangeTests(LabTests):
     def test_rebinding(self) -> None:
         """
         A NAT that forgets the viewer and gives it another port does not end the
-        session: the host follows it (F45, of issue B the time).
+        session: the host follows it (F45).
         """
         self.countSessions()
         self.router.nft(MASQUERADE)
