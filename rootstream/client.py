@@ -27,6 +27,7 @@ def connect(
     identity: Identity,
     udp: bool = True,
     tcp: bool = True,
+    standby: bool = True,
     psk: bytes = NO_PSK,
 ) -> Deferred[Peer]:
     """
@@ -38,8 +39,9 @@ def connect(
     `rootstream.errors.LocalError` when asking was never possible.  Cancelling it
     gives up.
 
-    ``receiver`` gets what the host sends; ``identity`` is ours; ``psk`` is 32 random
-    bytes that the host has too, if it wants any.
+    ``receiver`` gets what the host sends; ``identity`` is ours; ``standby`` keeps a TCP
+    connection ready beside UDP; ``psk`` is 32 random bytes that the host has too, if it
+    wants any.
     """
     try:
         parsed = parseCode(code) if isinstance(code, str) else code
@@ -61,6 +63,13 @@ def connect(
 
     connected.addErrback(given)
     DialledPeer(
-        reactor, peer, station, parsed.host, parsed.port, udp=udp, tcp=tcp
+        reactor,
+        peer,
+        station,
+        parsed.host,
+        parsed.port,
+        udp=udp,
+        tcp=tcp,
+        standby=standby,
     ).start()
     return connected

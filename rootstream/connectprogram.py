@@ -36,6 +36,7 @@ class ConnectSettings:
     sink: str
     udp: bool = True
     tcp: bool = True
+    standby: bool = True
 
 
 class ConnectProgram(Program):
@@ -97,6 +98,7 @@ class ConnectProgram(Program):
             identity=identity,
             udp=settings.udp,
             tcp=settings.tcp,
+            standby=settings.standby,
         ).addCallbacks(self._connected, self._neverConnected)
 
     def _connected(self, peer: Peer) -> None:

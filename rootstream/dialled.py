@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
 from rootstream.interfaces import IPacketSink, IPath
 from rootstream.peer import Peer
+from rootstream.standby import Standby
 from rootstream.transport.dial import DualConnector
 from rootstream.transport.reconnect import PeerReconnector
 from rootstream.transport.udp import UDPPort, listenPackets
@@ -66,6 +67,7 @@ class DialledPeer:
         *,
         udp: bool = True,
         tcp: bool = True,
+        standby: bool = True,
     ) -> None:
         self._reactor = reactor
         self._peer = peer
@@ -83,6 +85,9 @@ class DialledPeer:
             udp=udp,
             tcp=tcp,
         )
+        self._standby: Standby | None = None
+        if tcp and standby:
+            self._standby = Standby(reactor, peer, self._connector.dialStandby)
         self._wasConnected = False
         self._over = False
         self._impaired = False
@@ -112,6 +117,7 @@ class DialledPeer:
         There may be a way where there was none: attempt at once, schedule reset.
         """
         self._schedule.tryNow()
+        self._peer.networkChanged()
 
     # --- what the schedule tells ---
 
@@ -154,6 +160,18 @@ class DialledPeer:
 
     # --- what the peer tells ---
 
+    def suspect(self) -> None:
+        if self._standby is not None:
+            self._standby.want(atOnce=True)
+
+    def pathsChanged(self) -> None:
+        if self._standby is not None:
+            self._standby.want()
+
+    def pathLost(self, path: IPath) -> None:
+        if self._standby is not None:
+            self._standby.lost(path)
+
     def impaired(self) -> None:
         self._impaired = True
         self._redialNow()
@@ -163,6 +181,7 @@ class DialledPeer:
         self._impaired = False
         self._stopRedialling()
         self._connector.reached()
+        self.pathsChanged()
 
     def lost(self, cause: str) -> None:
         self._impaired = False
@@ -173,6 +192,8 @@ class DialledPeer:
         self._over = True
         self._impaired = False
         self._stopRedialling()
+        if self._standby is not None:
+            self._standby.stop()
         self._schedule.stopTrying()
         self._connector.disconnect()
         for socket in self._sockets.values():

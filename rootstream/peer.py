@@ -41,6 +41,7 @@ from rootstream.protocol.events import (
     Recovered,
     SessionEstablished,
     Silent,
+    Suspect,
     VideoFrame,
     VideoLost,
     VideoReceived,
@@ -105,6 +106,21 @@ class IRedialler(Protocol):
     """
     Who looks after a peer that we dialled.
     """
+
+    def suspect(self) -> None:
+        """
+        The path in use stopped carrying, and there is no standby path.
+        """
+
+    def pathsChanged(self) -> None:
+        """
+        Packets go another way now.
+        """
+
+    def pathLost(self, path: IPath) -> None:
+        """
+        A connection ended, in use or not.
+        """
 
     def impaired(self) -> None:
         """
@@ -362,12 +378,35 @@ class Peer:
         self._handshakes.pop(path, None)
         self._link.abandon(path)
 
+    def addPath(self, path: IPath) -> None:
+        """
+        Make ``path``, which we dialled, a standby path of the session.
+        """
+        self._link.addPath(path, self._now())
+        self.pump()
+
+    @property
+    def wantsStandby(self) -> bool:
+        """
+        Whether the session would be safer with a TCP connection beside it.
+        """
+        return self.connected and self._link.wantsStandby
+
+    def networkChanged(self) -> None:
+        """
+        Ask all paths whether they carry.
+        """
+        self._link.networkChanged(self._now())
+        self.pump()
+
     def pathLost(self, path: IPath, reason: str) -> None:
         """
         A connection ended.
         """
         self._link.pathLost(path, reason, self._now())
         self.pump()
+        if self.redialler is not None:
+            self.redialler.pathLost(path)
 
     def pump(self) -> None:
         """
@@ -452,6 +491,8 @@ class Peer:
                 path.close()
             case PathMoved(path, cause):
                 self._tell("pathChanged", *describePath(path), cause)
+                if self.redialler is not None:
+                    self.redialler.pathsChanged()
             case InitSent(path):
                 transport, address = describePath(path)
                 self._happened(
@@ -471,6 +512,9 @@ class Peer:
                     self.abandon()
             case SessionEstablished():
                 self._established(event)
+            case Suspect():
+                if self.redialler is not None:
+                    self.redialler.suspect()
             case Impaired(silence):
                 self._log.info(
                     "Peer {peer}: nothing heard for {silence:.1f} s.",

@@ -141,6 +141,7 @@ class ConnectOptions(_TimedOptions):
     optFlags = [
         ["no-udp", None, "Never use UDP."],
         ["no-tcp", None, "Never use TCP."],
+        ["no-standby", None, "Keep no TCP connection ready while UDP carries."],
     ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -234,6 +235,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     sink=chosen["sink"],
                     udp=not chosen["no-udp"],
                     tcp=not chosen["no-tcp"],
+                    standby=not chosen["no-standby"],
                 ),
                 sys.stdout,
                 sys.stderr,

@@ -40,6 +40,7 @@ from rootstream.protocol.events import (
     Recovered,
     SessionEstablished,
     Silent,
+    Suspect,
     VideoFrame,
     VideoLost,
 )
@@ -443,7 +444,7 @@ class HandshakeFaultTests(SynchronousTestCase):
         for side in (wire.a, wire.b):
             self.assertEqual(len(side.node._indices), 0)
             kinds = [type(event) for event in side.events]
-            self.assertEqual(kinds, [Impaired, Silent, Expired])
+            self.assertEqual(kinds, [Suspect, Impaired, Silent, Expired])
 
     def test_longRoundTrip(self) -> None:
         """
@@ -957,7 +958,10 @@ class PathFaultTests(SynchronousTestCase):
         self.assertEqual(wire.a.eventsOf(Impaired), [])
         moved = [event for event in wire.b.events if isinstance(event, PathMoved)]
         self.assertEqual(len(moved), 7)
-        self.assertEqual(moved[-1].cause, "the old path is silent")
+        self.assertEqual(
+            moved[-1].cause,
+            "the peer is heard from another address, the old one is silent",
+        )
 
     def test_shortHole(self) -> None:
         """

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.protocol.health import ClockOffset, Jitter, LossMeter, RoundTrip
+from rootstream.protocol.health import ClockOffset, Jitter, RoundTrip
 
 
 class RoundTripTests(SynchronousTestCase):
@@ -109,64 +109,6 @@ class JitterTests(SynchronousTestCase):
         self.assertAlmostEqual(jitter.seconds, 0.016 / 16)
         jitter.sample(0.040, 40_000)
         self.assertAlmostEqual(jitter.seconds, 0.001 + (0.016 - 0.001) / 16)
-
-
-class LossMeterTests(SynchronousTestCase):
-    """
-    The share of packets lost.
-    """
-
-    def test_nothing(self) -> None:
-        """
-        Where nothing was sent, nothing was lost.
-        """
-        self.assertEqual(LossMeter().take(), 0.0)
-
-    def test_fraction(self) -> None:
-        """
-        Counters 0 to 9 with eight packets arrived is a fifth lost.
-        """
-        meter = LossMeter()
-        meter.received(3, 4)
-        meter.received(9, 8)
-        self.assertAlmostEqual(meter.take(), 0.2)
-
-    def test_interval(self) -> None:
-        """
-        Each call speaks of the time since the one before.
-        """
-        meter = LossMeter()
-        meter.received(9, 5)
-        meter.take()
-        self.assertEqual(meter.take(), 0.0)
-        meter.received(19, 15)
-        self.assertEqual(meter.take(), 0.0)
-        meter.received(29, 20)
-        self.assertEqual(meter.take(), 0.5)
-
-    def test_late(self) -> None:
-        """
-        A packet that was late, and so arrives beyond what is expected, does not
-        make the loss negative.
-        """
-        meter = LossMeter()
-        meter.received(9, 9)
-        self.assertAlmostEqual(meter.take(), 0.1)
-        meter.received(10, 11)
-        self.assertEqual(meter.take(), 0.0)
-        meter.received(10, 12)
-        self.assertEqual(meter.take(), 0.0)
-
-    def test_newKey(self) -> None:
-        """
-        A new key starts the counters again, and loses nothing by it.
-        """
-        meter = LossMeter()
-        meter.received(999, 990)
-        meter.take()
-        meter.received(1009, 1000)
-        meter.received(9, 5)
-        self.assertEqual(meter.take(), 0.25)
 
 
 class ClockOffsetTests(SynchronousTestCase):

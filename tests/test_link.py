@@ -45,6 +45,7 @@ from rootstream.protocol.events import (
     Recovered,
     SessionEstablished,
     Silent,
+    Suspect,
     VideoFrame,
     VideoLost,
 )
@@ -1090,7 +1091,8 @@ class PathTests(SynchronousTestCase):
         session = wire.a.session(wire.b)
         # The peer heard nothing of it, and goes on over UDP.
         a = wire.a.linkTo(wire.b)
-        a._use(a._paths.validate(pathTo(wire.b), wire.now), "as decided")
+        state = a._paths.validate(pathTo(wire.b), wire.now)
+        a._routing.use(state, "as decided", wire.now)
         send(wire, wire.a, [InputEvent(1, 1, 1)])
         wire.run(0.5)
         self.assertEqual(b.status().path, pathTo(wire.a))
@@ -1146,13 +1148,13 @@ class PathTests(SynchronousTestCase):
     def test_challengeAnswered(self) -> None:
         """
         A challenge is answered on the path that it came by, unless that path is
-        gone by then.
+        gone by then; a connection that is new is challenged there as well.
         """
         wire = Wire()
         _, b = wire.connect()
         other = WirePath(Transport.TCP, ("192.0.2.5", 5))
         session = wire.a.session(wire.b)
-        for lost, expected in ((False, 38), (True, 0)):
+        for lost, expected in ((False, 2 * 38), (True, 0)):
             clear(wire)
             challenge = bytes((FrameType.PATH_CHALLENGE,)) + b"12345678"
             wire.b.node.receive([session.seal(challenge)], other, wire.now)
@@ -1266,7 +1268,8 @@ class LivenessTests(SynchronousTestCase):
         clear(wire)
         send(wire, wire.a, [InputEvent(1, 1, 1)])
         wire.run(1.7)
-        [impaired, established] = wire.a.events
+        [suspect, impaired, established] = wire.a.events
+        self.assertIsInstance(suspect, Suspect)
         self.assertIsInstance(impaired, Impaired)
         self.assertEqual(established, SessionEstablished(pathTo(wire.b), False, False))
         self.assertFalse(a.status().impaired)

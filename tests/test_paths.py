@@ -266,7 +266,8 @@ class MoveTests(PathTestCase):
         challenges = self.challenges(START)
         self.paths.responded(challenges[NEW])
         self.paths.responded(challenges[OLD])
-        self.assertIsNone(self.paths.decide(START + PATIENCE))
+        decided = self.paths.decide(START + PATIENCE)
+        self.assertIs(decided, self.known(OLD))
         self.assertIs(self.paths.current, self.known(OLD))
         held = START + PATIENCE + PATH_PROBE_HOLD
         self.arrives(NEW, held - 0.01)

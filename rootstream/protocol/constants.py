@@ -38,6 +38,7 @@ REJECT_AFTER_PACKETS: Final = 1 << 40
 REPLAY_BITS: Final = 8192
 REPLAY_WINDOW: Final = REPLAY_BITS - 64
 REJECT_AFTER_TIME: Final = 180.0
+MAX_SEQ: Final = (1 << 32) - 1
 MAX_CHUNKS: Final = 2048
 #: INPUT and CONTROL packets are padded to a multiple of this.
 PADDING: Final = 64
@@ -80,7 +81,6 @@ REMEMBERED_EPHEMERALS: Final = 16
 CONFIRM_DELAYS: Final = (0.1, 0.25, 0.5)
 
 COOKIE_LIFE: Final = 120.0
-LOAD_QUEUE: Final = 64
 LOAD_HANDSHAKES_PER_SECOND: Final = 100
 LOAD_HOLD: Final = 1.0
 MAX_HANDSHAKES_PER_SECOND: Final = 200
@@ -166,3 +166,18 @@ OLD_PATH_PATIENCE: Final = 0.3
 MAX_LINKS: Final = 16384
 #: Peers whose last timestamp is remembered, so that replays are told.
 MAX_REMEMBERED_PEERS: Final = 4096
+
+#: No progress of acknowledgements for this long, or two round trips: the path is
+#: suspect.  An acknowledgement may take ``ACK_INTERVAL`` besides the round trip.
+SUSPECT_AFTER: Final = 0.15
+DEAD_AFTER: Final = 1.0
+#: UDP is probed this often at first, and for ``PROBE_EAGER`` seconds; then ever more
+#: seldom, up to ``PROBE_LAST``.  After one answer the next probe follows quickly.
+PROBE_FIRST: Final = 1.0
+PROBE_EAGER: Final = 60.0
+PROBE_FACTOR: Final = 1.5
+PROBE_LAST: Final = 30.0
+PROBE_NEXT: Final = 0.1
+PROBES_TO_RETURN: Final = 3
+#: Paths of ours that are remembered for probing.
+MAX_KNOWN_PATHS: Final = 8

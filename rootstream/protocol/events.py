@@ -144,6 +144,13 @@ class PathDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """
+    The path in use stopped acknowledging, and there is no standby path.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Impaired:
     """
     Nothing authentic came on any path for ``silence`` seconds: dial again.
@@ -249,6 +256,7 @@ Event = (
     | PathAuthenticated
     | PathMoved
     | PathDropped
+    | Suspect
     | Impaired
     | Recovered
     | Silent

@@ -1,5 +1,5 @@
 """
-How well a path does: round trip, jitter, loss and the distance of two clocks.
+How well a path does: round trip, jitter and the distance of two clocks.
 
 These keep a few numbers each, whatever is fed to them, and judge nothing; what a
 round trip of a second means is for others to say.
@@ -74,42 +74,6 @@ class Jitter:
         if self._transit is not None:
             self.seconds += (abs(transit - self._transit) - self.seconds) / 16
         self._transit = transit
-
-
-class LossMeter:
-    """
-    The share of packets lost, from what the receiver knows: the counters run on
-    without gaps, so those that did not come are the lost ones.
-    """
-
-    def __init__(self) -> None:
-        self._largest = -1
-        self._count = 0
-        self._expected = 0
-        self._arrived = 0
-
-    def received(self, largest: int, count: int) -> None:
-        """
-        ``count`` packets in all have arrived under this key, with counters from 0
-        to ``largest``.  A smaller largest than before means a new key.
-        """
-        if largest < self._largest:
-            self._largest, self._count = -1, 0
-        self._expected += largest - self._largest
-        self._arrived += count - self._count
-        self._largest, self._count = largest, count
-
-    def take(self) -> float:
-        """
-        The fraction lost since the last call, 0 to 1.
-
-        A packet that was only late makes up for a lost one of the next interval.
-        """
-        expected, arrived = self._expected, self._arrived
-        self._expected = self._arrived = 0
-        if expected <= 0:
-            return 0.0
-        return min(max(1 - arrived / expected, 0.0), 1.0)
 
 
 class ClockOffset:

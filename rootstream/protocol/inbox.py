@@ -79,7 +79,8 @@ class Heard:
     """
     What one packet came to: ``events`` for the application, and for the link
     whether it asks for an acknowledgement, carried media, says where the peer
-    wants to be reached, answered challenges, gave its path up, or said goodbye.
+    wants to be reached, answered challenges, gave its path up, moved to it (``use``),
+    acknowledged something new, or said goodbye.
     """
 
     events: Sequence[Event] = ()
@@ -88,6 +89,8 @@ class Heard:
     moving: bool = False
     responses: list[bytes] = field(default_factory=list)
     dropped: bool = False
+    use: int | None = None
+    progress: bool = False
     close: CloseReceived | None = None
 
 
@@ -156,7 +159,8 @@ class Inbox:
                     for message in self._ordered(self._controlIn, body):
                         events.append(ControlReceived(frames.decodeControl(message)))
                 case FrameType.ACK:
-                    self._ackReceived(frames.decodeAck(body), sent, now)
+                    ack = frames.decodeAck(body)
+                    heard.progress |= self._ackReceived(ack, sent, now)
                 case FrameType.PING:
                     if len(self._pings) < MAX_OWED_ANSWERS:
                         self._pings.append(frames.decodePing(body))
@@ -172,7 +176,7 @@ class Inbox:
                     frames.decodeChallenge(body)
                     heard.dropped = True
                 case FrameType.PATH_USE:
-                    frames.decodePathUse(body)
+                    heard.use = frames.decodePathUse(body)
                 case FrameType.CONFIRM:
                     frames.decodeConfirm(body)
                 case _:
@@ -205,10 +209,11 @@ class Inbox:
             self._requestAt = now + KEYFRAME_REQUEST_INTERVAL
             self.pushControl(Control(Command.REQUEST_KEYFRAME), now)
 
-    def _ackReceived(self, ack: frames.Ack, sent: SentPackets, now: float) -> None:
-        sent.received(ack, now)
+    def _ackReceived(self, ack: frames.Ack, sent: SentPackets, now: float) -> bool:
+        progress = sent.received(ack, now)
         self._inputOut.acknowledged(ack.inputNext)
         self._controlOut.acknowledged(ack.controlNext)
+        return progress
 
     def _pongReceived(self, stamp: int, clock: int, now: float) -> None:
         received = mediaTime(now)

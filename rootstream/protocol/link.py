@@ -27,7 +27,6 @@ from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
     CLOSE_DELAYS,
-    OLD_PATH_PATIENCE,
     REKEY_JITTER,
     SIMULTANEOUS_GRACE,
     TYPE_DATA,
@@ -44,12 +43,10 @@ from rootstream.protocol.events import (
     InitSent,
     InputEvent,
     KeyFrameWanted,
-    PathAuthenticated,
-    PathDropped,
-    PathMoved,
     SessionEstablished,
     VideoFrame,
 )
+from rootstream.protocol.failover import Failover
 from rootstream.protocol.frames import FrameType
 from rootstream.protocol.handshake import InitPayload, Invitation
 from rootstream.protocol.handshakes import Credentials, Dialling, Indices
@@ -57,7 +54,8 @@ from rootstream.protocol.inbox import Inbox
 from rootstream.protocol.liveness import Liveness
 from rootstream.protocol.outbox import Outbox
 from rootstream.protocol.packing import Batches, Packing
-from rootstream.protocol.paths import Paths, PathState
+from rootstream.protocol.paths import Paths
+from rootstream.protocol.routing import Routing
 from rootstream.protocol.session import Session, SessionExhausted
 from rootstream.protocol.slots import Slot, Slots
 from rootstream.protocol.status import LinkStatus
@@ -117,11 +115,26 @@ class Link:
         self._liveness = Liveness(now)
         self._inbox = Inbox()
         self._outbox = Outbox()
+        failover = Failover(self._paths)
         self._packing = Packing(
-            self._slots, self._paths, self._inbox, self._outbox, self._liveness
+            self._slots,
+            self._paths,
+            self._inbox,
+            self._outbox,
+            self._liveness,
+            failover,
+        )
+        self._events: deque[Event] = deque()
+        self._routing = Routing(
+            self._slots,
+            self._paths,
+            failover,
+            self._packing,
+            self._inbox,
+            self._outbox,
+            self._events.append,
         )
         self._peerInstance: int | None = None
-        self._events: deque[Event] = deque()
         self._closing: tuple[int, str] | None = None
         self._closesAt: list[float] = []
         self._frameId = 0
@@ -165,7 +178,28 @@ class Link:
             self._events.append(InitSent(path))
         if path.transport == Transport.UDP:
             self._redial[path] = None
+        self._routing.dialled(path)
         self._dialling.add(path, now)
+
+    @property
+    def wantsStandby(self) -> bool:
+        """
+        Whether the session runs on UDP with nothing to go to when that fails.
+        """
+        return self.established and self._routing.wantsStandby
+
+    def addPath(self, path: IPath, now: float) -> None:
+        """
+        Make ``path``, which we dialled, a standby path of the session.
+        """
+        if self.established and not self._closing:
+            self._routing.add(path, now)
+
+    def networkChanged(self, now: float) -> None:
+        """
+        Ask all paths whether they carry: that may have changed.
+        """
+        self._routing.askAll(now)
 
     def abandon(self, path: IPath) -> None:
         """
@@ -363,32 +397,20 @@ class Link:
             slot.owesAck(now, counter > largest + 1)
         if heard.media:
             self._liveness.mediaMoved(now)
-        for data in heard.responses:
-            self._paths.responded(data)
-        if heard.dropped:
-            self._paths.abandoned(path)
         if heard.close is not None:
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return
-        current = self._paths.current
-        if current is not None and current.path == path:
-            return
-        if heard.moving and counter > largest and slot is self._slots.current:
-            patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
-            self._paths.question(path, patience if current else 0.0, now)
+        newest = counter > largest and slot is self._slots.current
+        self._routing.read(heard, path, newest, now)
 
     def _heard(self, path: IPath, size: int, now: float) -> None:
-        new = self._paths.get(path) is None
-        forgotten = self._paths.heard(path, size, now)
-        if new:
-            self._events.append(PathAuthenticated(path))
-        if forgotten is not None:
-            self._events.append(PathDropped(forgotten.path))
+        self._routing.heard(path, size, now)
         recovered = self._liveness.heard(now)
         if recovered is not None:
             # The keys that we have will do: no new handshake.
             self._dialling.clear()
             self._inbox.resume()
+            self._routing.recovered()
             self._events.append(recovered)
 
     def _respReceived(self, packet: bytes, path: IPath, now: float) -> None:
@@ -433,29 +455,9 @@ class Link:
         self._slots.establish(slot, now)
         self._dialling.clear()
         self._liveness.restart(now)
-        self._use(self._paths.validate(slot.path, now), "handshake confirmed")
+        state = self._paths.validate(slot.path, now)
+        self._routing.use(state, "handshake confirmed", now)
         self._events.append(SessionEstablished(slot.path, rekey, restarted))
-
-    def _use(self, state: PathState, cause: str) -> None:
-        before = self._paths.current
-        self._paths.use(state)
-        if before is None or before.path != state.path:
-            if before is not None and before.path.address[0] != state.path.address[0]:
-                self._rekeySoon()
-            self._events.append(PathAuthenticated(state.path))
-            self._events.append(PathMoved(state.path, cause))
-        if self._outbox.needKey:
-            # Refused while there was nothing to send it on.
-            self._events.append(KeyFrameWanted())
-
-    def _rekeySoon(self) -> None:
-        """
-        The peer has another IP address: new keys, so that nobody who watched
-        both networks can tell by the index that it is the same peer for long.
-        """
-        slot = self._slots.current
-        if slot is not None and slot.session.isInitiator:
-            slot.stale = True
 
     def pathLost(self, path: IPath, reason: str, now: float) -> None:
         """
@@ -463,12 +465,8 @@ class Link:
         path if there is one, else it waits for one.
         """
         self._dialling.remove(path)
-        if self._paths.lost(path):
-            current = self._paths.current
-            if current is not None:
-                self._events.append(PathMoved(current.path, reason))
-            else:
-                self._events.extend(self._liveness.pathsGone(now))
+        if self._routing.lost(path, reason, now):
+            self._events.extend(self._liveness.pathsGone(now))
 
     # --- time ---
 
@@ -487,9 +485,16 @@ class Link:
         if hadKeys:
             self._keysHeld(now)
         self._events.extend(self._inbox.timerFired(now))
-        target = self._paths.decide(now)
-        if target is not None:
-            self._use(target, "the old path is silent")
+        self._routing.timerFired(now)
+        if self._watching:
+            self._routing.watch(now)
+
+    @property
+    def _watching(self) -> bool:
+        """
+        Whether there is a session to keep going.
+        """
+        return self.established and self._closing is None
 
     def _keysHeld(self, now: float) -> None:
         roundTrip = self._inbox.roundTrip.smoothed or 0.0
@@ -521,6 +526,7 @@ class Link:
             self._inbox.nextTimer(),
             self._packing.nextTimer(),
             min(self._closesAt, default=None),
+            self._routing.nextTimer() if self._watching else None,
         )
         return min((at for at in times if at is not None), default=None)
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
-from rootstream.protocol.constants import ACK_BITS, ACK_INTERVAL, MIN_DATA
+from rootstream.protocol.constants import (
+    ACK_BITS,
+    ACK_INTERVAL,
+    MIN_DATA,
+)
+from rootstream.protocol.failover import Failover
 from rootstream.protocol.frames import Ack, FrameType
 from rootstream.protocol.inbox import Inbox, mediaTime
 from rootstream.protocol.liveness import Liveness
@@ -36,12 +41,16 @@ class Packing:
         inbox: Inbox,
         outbox: Outbox,
         liveness: Liveness,
+        failover: Failover,
     ) -> None:
         self._slots = slots
         self._paths = paths
         self._inbox = inbox
         self._outbox = outbox
         self._liveness = liveness
+        self._failover = failover
+        self._againOn: PathState | None = None
+        self._announcement: bytes | None = None
 
     @property
     def _roundTrip(self) -> float:
@@ -54,6 +63,18 @@ class Packing:
         How long an acknowledgement may take: the peer may sit on it for a while.
         """
         return self._inbox.roundTrip.rto + ACK_INTERVAL
+
+    def again(self, state: PathState) -> None:
+        """
+        Send all that is not acknowledged once more, on ``state``.
+        """
+        self._againOn = state
+
+    def announce(self, seq: int) -> None:
+        """
+        Tell the peer that we move to the path that is used next.
+        """
+        self._announcement = bytes((FrameType.PATH_USE,)) + frames.encodePathUse(seq)
 
     def nextTimer(self) -> float | None:
         """
@@ -73,7 +94,9 @@ class Packing:
             times.append(min(current.confirmsAt, default=None))
             for slot in self._slots:
                 times.append(slot.ackAt)
-                times.append(slot.sent.nextTimer(self._roundTrip, self._timeout))
+                if self._paths.current.path.transport == Transport.UDP:
+                    at = slot.sent.nextTimer(self._roundTrip, self._timeout)
+                    times.append(at)
         return min((at for at in times if at is not None), default=None)
 
     def fill(self, batches: Batches, farewell: bytes | None, now: float) -> None:
@@ -102,14 +125,23 @@ class Packing:
         if slot.confirmsAt and now >= slot.confirmsAt[0]:
             slot.confirmsAt = [at for at in slot.confirmsAt if at > now]
             self._put(batches, slot, current, bytes((FrameType.CONFIRM,)), now)
+        if self._announcement is not None:
+            plain, self._announcement = self._announcement, None
+            # Not repeated: a copy on another path would tell of that one.
+            self._put(batches, slot, current, plain, now)
+        doubled = self._failover.doubled(now)
+        before = len(batches.get(current.path, ()))
         self._fillAnswers(batches, slot, current, now)
         if farewell is not None:
             self._seal(batches, slot, current, farewell)
-            return
-        for plain in self._inbox.messagesDue(self._timeout, now):
-            self._put(batches, slot, current, plain, now)
-        self._fillAgain(batches, current, now)
-        self._fillMedia(batches, slot, current, now)
+        else:
+            for plain in self._inbox.messagesDue(self._timeout, now):
+                self._put(batches, slot, current, plain, now)
+            self._fillAgain(batches, current, now)
+            self._fillMedia(batches, slot, current, now)
+        if doubled is not None and doubled is not current:
+            copies = batches.get(current.path, [])[before:]
+            self._extend(batches, doubled, copies)
 
     def _pingable(self) -> list[PathState]:
         """
@@ -148,11 +180,19 @@ class Packing:
         return Ack(replay.largest, *self._inbox.expected, bitmap)
 
     def _fillAgain(self, batches: Batches, current: PathState, now: float) -> None:
+        target, self._againOn = self._againOn, None
         for each in self._slots:
-            again = each.sent.due(self._roundTrip, self._timeout, now)
-            if again:
-                batches.setdefault(current.path, []).extend(again)
-                current.sent += sum(map(len, again))
+            if target is not None:
+                self._extend(batches, target, each.sent.unacknowledged(now))
+            elif current.path.transport == Transport.UDP:
+                # A stream repeats by itself.
+                again = each.sent.due(self._roundTrip, self._timeout, now)
+                self._extend(batches, current, again)
+
+    def _extend(self, batches: Batches, state: PathState, packets: list[bytes]) -> None:
+        if packets:
+            batches.setdefault(state.path, []).extend(packets)
+            state.sent += sum(map(len, packets))
 
     def _fillMedia(
         self, batches: Batches, slot: Slot, current: PathState, now: float
@@ -164,22 +204,30 @@ class Packing:
         counter = slot.session.sendCounter
         packets = slot.session.sealMany([plain for plain, _ in taken])
         for packet, (_, deadline) in zip(packets, taken, strict=True):
-            slot.sent.sent(counter, packet, now, deadline if paced else None)
+            slot.sent.sent(counter, packet, now, deadline)
             counter += 1
-            current.sent += len(packet)
-        batches.setdefault(current.path, []).extend(packets)
+        self._failover.sent(now)
+        self._extend(batches, current, packets)
 
     def _put(
-        self, batches: Batches, slot: Slot, state: PathState, plain: bytes, now: float
+        self,
+        batches: Batches,
+        slot: Slot,
+        state: PathState,
+        plain: bytes,
+        now: float,
     ) -> None:
         """
         Send one packet that asks for an acknowledgement, unless that would make us
-        an amplifier.
+        an amplifier.  One on another path than the one in use is not waited for: its
+        arrival says nothing about that.
         """
         if state.allows(len(plain) + MIN_DATA):
             counter = slot.session.sendCounter
             packet = self._seal(batches, slot, state, plain)
-            slot.sent.sent(counter, packet, now, None)
+            if state is self._paths.current:
+                slot.sent.sent(counter, packet, now, None)
+                self._failover.sent(now)
 
     def _seal(
         self, batches: Batches, slot: Slot, state: PathState, plain: bytes

@@ -36,6 +36,8 @@ class PathState:
 
     path: IPath
     validated: bool = False
+    #: We chose the address ourselves, so nobody can make us flood a third party.
+    ours: bool = False
     received: int = 0
     sent: int = 0
     lastHeard: float = 0.0
@@ -47,7 +49,9 @@ class PathState:
         """
         Whether ``size`` more bytes stay within the amplification limit.
         """
-        return self.validated or self.sent + size <= AMPLIFICATION * self.received
+        if self.validated or self.ours:
+            return True
+        return self.sent + size <= AMPLIFICATION * self.received
 
 
 class Paths:
@@ -56,6 +60,8 @@ class Paths:
     and ``MAX_VALIDATED_PATHS`` that are.
 
     @ivar current: the path that packets go out on, if there is one.
+    @ivar deliberate: whether the peer said that it moves, whatever the old path
+        answers.
     """
 
     def __init__(self, random: Callable[[int], bytes]) -> None:
@@ -65,6 +71,7 @@ class Paths:
         self._candidate: PathState | None = None
         self._oldUntil = 0.0
         self._oldAnswered = False
+        self.deliberate = False
         self._quietUntil = 0.0
 
     def __iter__(self) -> Iterator[PathState]:
@@ -121,6 +128,16 @@ class Paths:
         state.challenge = None
         return state
 
+    def add(self, path: IPath) -> PathState:
+        """
+        A path that we chose ourselves, to be validated by a challenge.
+        """
+        state = self._paths.get(path)
+        if state is None:
+            state = self._paths[path] = PathState(path)
+        state.ours = True
+        return state
+
     def use(self, state: PathState) -> None:
         """
         Send on ``state`` from now on, and end any question about moving.
@@ -150,21 +167,41 @@ class Paths:
         New packets of the peer arrive on ``path``, not on the current one: ask
         both, and give the old one ``patience`` seconds to answer.
         """
-        state = self._paths[path]
         if self._candidate is not None or now < self._quietUntil:
             return
-        self._candidate = state
+        state = self._candidate = self._paths[path]
+        self.deliberate = False
         self._oldAnswered = False
         self._oldUntil = now + patience
         if not state.validated:
-            self._challenge(state, now)
+            self.challenge(state, CHALLENGE_ATTEMPTS, now)
         if self.current is not None:
-            self._challenge(self.current, now)
+            self.challenge(self.current, CHALLENGE_ATTEMPTS, now)
 
-    def _challenge(self, state: PathState, now: float) -> None:
+    def follow(self, path: IPath, now: float) -> None:
+        """
+        The peer says that it has moved to ``path``: so do we, once it is validated.
+        """
+        state = self._candidate = self._paths[path]
+        self.deliberate = True
+        self._oldUntil = now
+        if not state.validated:
+            self.challenge(state, CHALLENGE_ATTEMPTS, now)
+
+    def distrust(self, state: PathState) -> None:
+        """
+        Nothing gets through on ``state`` any more: it has to be validated anew.
+        """
+        state.validated = False
+        state.sent = state.received = 0
+
+    def challenge(self, state: PathState, attempts: int, now: float) -> None:
+        """
+        Ask whether ``state`` leads to the peer, ``attempts`` times at the most.
+        """
         state.challenge = self._random(CHALLENGE_SIZE)
         state.challengeAt = now
-        state.challengesLeft = CHALLENGE_ATTEMPTS
+        state.challengesLeft = attempts
 
     def challengesDue(
         self, interval: float, now: float
@@ -187,10 +224,11 @@ class Paths:
                     self._candidate = None
         return due
 
-    def responded(self, data: bytes) -> None:
+    def responded(self, data: bytes) -> PathState | None:
         """
         A PATH_RESPONSE arrived.  It counts for the path that its challenge was
-        sent on, whichever it came back by (RFC 9000, section 8.2.3).
+        sent on, whichever it came back by (RFC 9000, section 8.2.3).  Returns that
+        path, if the challenge was ours.
         """
         for state in self._paths.values():
             if state.challenge is not None and state.challenge == data:
@@ -198,6 +236,8 @@ class Paths:
                 state.validated = True
                 if state is self.current:
                     self._oldAnswered = True
+                return state
+        return None
 
     def abandoned(self, path: IPath) -> None:
         """
@@ -208,15 +248,16 @@ class Paths:
 
     def decide(self, now: float) -> PathState | None:
         """
-        The path to move to now, or None to stay.
+        The path to move to now, or None to stay.  It is the current one when that has
+        answered: then the peer sends elsewhere although it need not.
         """
         candidate = self._candidate
         if candidate is None:
             return None
-        if self._oldAnswered:
+        if self._oldAnswered and not self.deliberate:
             self._candidate = None
             self._quietUntil = now + PATH_PROBE_HOLD
-            return None
+            return self.current
         if now < self._oldUntil or not candidate.validated:
             return None
         return candidate

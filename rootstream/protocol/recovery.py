@@ -108,9 +108,10 @@ class SentPackets:
         self._drop(counter)
         self.lost += 1
 
-    def received(self, ack: Ack, now: float) -> None:
+    def received(self, ack: Ack, now: float) -> bool:
         """
-        Take an acknowledgement.  Whatever it does not cover stays.
+        Take an acknowledgement.  Whatever it does not cover stays.  Returns whether
+        it told anything new.
         """
         sent = self._sent
         before = len(sent)
@@ -134,6 +135,7 @@ class SentPackets:
             self.progressAt = now
         # An ACK of what was never sent must not make all that follows missing.
         self.largest = max(self.largest, min(ack.largest, self._newest))
+        return gained > 0
 
     def due(self, roundTrip: float, timeout: float, now: float) -> list[bytes]:
         """
@@ -158,6 +160,20 @@ class SentPackets:
             one.sentAt = now
             one.newest = self._newest
             sent.move_to_end(counter)
+        self.resent += len(again)
+        return again
+
+    def unacknowledged(self, now: float) -> list[bytes]:
+        """
+        All packets that are not acknowledged and not too late, to be sent again on
+        another path.
+        """
+        again: list[bytes] = []
+        for one in self._sent.values():
+            if one.packet is not None and now < one.deadline:
+                again.append(one.packet)
+                one.sentAt = now
+                one.newest = self._newest
         self.resent += len(again)
         return again
 

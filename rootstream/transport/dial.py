@@ -344,24 +344,36 @@ class DualConnector:
             DIAL_TIMEOUT, self._reactor, onTimeoutCancel=_silent
         )
 
+    def dialStandby(self) -> Deferred[IPath]:
+        """
+        A TCP connection without a handshake, for a session that there is.
+        """
+
+        def connect(candidate: Candidate) -> Deferred[IPath]:
+            return self._connectTCP(candidate).addCallback(_pathOf)
+
+        return resolve(self._reactor, self._host, self._port, self._lookUp).addCallback(
+            self._overAddresses, connect
+        )
+
     def _dialTCP(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
         def connect(candidate: Candidate) -> Deferred[IPath]:
-            endpoint: Any = (
-                TCP6ClientEndpoint
-                if candidate.family == socket.AF_INET6
-                else TCP4ClientEndpoint
-            )(
-                self._reactor,
-                candidate.host,
-                candidate.port,
-                timeout=TCP_CONNECT_TIMEOUT,
-            )
-            connected: Deferred[PacketStream] = endpoint.connect(
-                PacketClientFactory(self._sink)
-            )
-            return connected.addCallback(self._shakeHandsOn)
+            return self._connectTCP(candidate).addCallback(self._shakeHandsOn)
 
         return self._overAddresses(candidates, connect)
+
+    def _connectTCP(self, candidate: Candidate) -> Deferred[PacketStream]:
+        ipv6 = candidate.family == socket.AF_INET6
+        endpoint: Any = (TCP6ClientEndpoint if ipv6 else TCP4ClientEndpoint)(
+            self._reactor,
+            candidate.host,
+            candidate.port,
+            timeout=TCP_CONNECT_TIMEOUT,
+        )
+        connected: Deferred[PacketStream] = endpoint.connect(
+            PacketClientFactory(self._sink)
+        )
+        return connected
 
     def _overAddresses(
         self,
@@ -393,6 +405,11 @@ class DualConnector:
             .addErrback(failed)
             .addCallback(lambda _: path)
         )
+
+
+def _pathOf(stream: PacketStream) -> IPath:
+    assert stream.path is not None
+    return stream.path
 
 
 def _silent(result: object, seconds: float) -> Failure:
