@@ -105,6 +105,7 @@ class OptionsTests(SynchronousTestCase):
                 "duration": None,
                 "no-udp": 0,
                 "no-tcp": 0,
+                "no-standby": 0,
             },
         )
         self.assertEqual(options.code, codeOf(identity(2), HOST, 9900))
@@ -121,7 +122,8 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((options["home"], options["sink"]), ("/h", "film.mkv"))
         self.assertEqual((options["no-udp"], options["no-tcp"]), (1, 0))
         self.assertEqual((options["events"], options["duration"]), ("/e", 3.0))
-        self.assertEqual(parsed("connect", "--no-tcp", CODE).subOptions["no-tcp"], 1)
+        for flag in ("no-tcp", "no-standby"):
+            self.assertEqual(parsed("connect", f"--{flag}", CODE).subOptions[flag], 1)
 
     def test_demo(self) -> None:
         """

@@ -194,7 +194,9 @@ class _PipeEnd:
     def end(self, why: Exception) -> None:
         if not self.lost:
             self.lost = True
-            self.protocol.connectionLost(Failure(why))
+            # A reactor keeps nothing of a connection that is over.
+            protocol, self.protocol = self.protocol, None
+            protocol.connectionLost(Failure(why))
 
 
 class _Connector:

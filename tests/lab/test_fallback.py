@@ -77,6 +77,10 @@ def icmp(what: tuple[int, int], rest: int, quoted: bytes) -> bytes:
     return struct.pack(">BBHI", *what, checksum, rest) + quoted
 
 
+#: Why each side returns to UDP: the host follows the viewer, which dialled.
+BACK = {False: "UDP carries again", True: "the peer moved"}
+
+
 class LabTests(LabTestCase):
     """
     What the tests below look at and count.
@@ -339,10 +343,58 @@ class ChangeTests(LabTests):
 
     def test_blocked(self) -> None:
         """
-        A session whose UDP is blocked goes on over TCP, in the same state, as soon
-        as the silence is noticed (F48, without the standby path).
+        A session whose UDP is blocked goes on over the standby connection, in the
+        same state, with nothing lost, and returns to UDP when it carries again (F48).
         """
         self.stream()
+        self.watch()
+        self.router.dropUDP()
+        self.overTCPAndBack()
+
+    def test_blockedFromTheHost(self) -> None:
+        """
+        The same when UDP from the host alone is blocked (F49).
+        """
+        self.stream()
+        self.watch()
+        self.router.rule("iifname toa meta l4proto udp drop")
+        self.overTCPAndBack()
+
+    def test_blockedFromTheViewer(self) -> None:
+        """
+        The same when UDP from the viewer alone is blocked: what the host sends still
+        arrives, but nothing says so (F49).
+        """
+        self.stream()
+        self.watch()
+        self.router.rule("iifname tob meta l4proto udp drop")
+        self.overTCPAndBack()
+
+    def overTCPAndBack(self) -> None:
+        """
+        UDP is blocked now: the session moves to TCP, and back once it is not.
+        """
+        self.watcher.waitFor("path", transport="tcp")
+        self.watch()
+        self.router.restore()
+        restored = boottime()
+        for program in (self.watcher, self.host):
+            program.waitFor("path", cause=BACK[program is self.host], transport="udp")
+        back = self.watcher.waitFor("path", cause=BACK[False])
+        self.within("back on UDP", back["mono"] - restored, 5.0, 8.0)
+        self.watch()
+        self.within("without pictures", self.longestGap(), 0.3, 1.0)
+        self.stayedConnected()
+        summary = self.stopWatching()
+        self.assertEqual(summary["transport"], "udp")
+        self.assertEqual(summary["frames_lost"], 0, self.account())
+
+    def test_blockedWithoutStandby(self) -> None:
+        """
+        Without a standby connection the session goes on over TCP as soon as the
+        silence is noticed (F48).
+        """
+        self.stream("--no-standby")
         self.watch()
         self.router.dropUDP()
         moved = self.watcher.waitFor("path", transport="tcp")
