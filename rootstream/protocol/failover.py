@@ -38,8 +38,6 @@ class Failover:
     """
     Which paths packets go out on, and when that changes.
 
-    ``returns`` is set on the side that dialled: one of the two probes.
-
     @ivar suspectSince: since when the path in use is suspect, or None.
     """
 
@@ -130,11 +128,14 @@ class Failover:
         The path that all packets go out on as well, while the one in use is suspect
         and not yet dead.
         """
-        at, standby = self._deadAt(), self.standby
-        if at is None or now >= at or standby is None:
+        at = self._deadAt()
+        if at is None or now >= at:
             return None
+        standby = self.standby
         # What a dead connection is given only waits in it.
-        return standby if standby.path.backlog <= MAX_BACKLOG else None
+        if standby is None or standby.path.backlog > MAX_BACKLOG:
+            return None
+        return standby
 
     @property
     def _alive(self) -> PathState | None:
@@ -143,8 +144,11 @@ class Failover:
         When neither carries it is the network that is down, and moving would help
         nobody.
         """
-        standby, since = self.standby, self.suspectSince
-        if standby is None or since is None or standby.lastHeard < since:
+        since = self.suspectSince
+        if since is None:
+            return None
+        standby = self.standby
+        if standby is None or standby.lastHeard < since:
             return None
         return standby
 
