@@ -130,8 +130,7 @@ class ConnectProgram(Program):
 
     def tick(self) -> None:
         if self._peer is not None and self._meter is not None:
-            fields = self._meter.take(self._peer.status(), boottime())
-            self._events.write("stats", self._peer.fingerprint, **fields)
+            self.measure(self._peer, self._meter)
 
     def cleanUp(self) -> Deferred[Any]:
         endings: list[Deferred[Any]] = []

@@ -104,18 +104,13 @@ class DemoProgram(Program):
             self.fault(error)
 
     def tick(self) -> None:
-        now = boottime()
         for peer, meter in self._hostMeters.items():
-            fields = meter.take(peer.status(), now)
-            self._events.write("stats", peer.fingerprint, **fields)
+            self.measure(peer, meter)
         if self._viewer is None or self._screen is None:
             self.say("connecting")
             return
-        fields = self._meter.take(self._viewer.status(), now)
         latency = self._screen.takeLatency()
-        self._events.write(
-            "stats", self._viewer.fingerprint, **fields, latency_ms=latency
-        )
+        fields = self.measure(self._viewer, self._meter, latency_ms=latency)
         self.say(
             f"{self._viewer.state.value} {fields['transport']} "
             f"{self._screen.resolution} {fields['fps']:.0f} fps "

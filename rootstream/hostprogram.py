@@ -135,10 +135,8 @@ class HostProgram(Program):
         self.say(f"{_named(peer)} is disconnected: {cause}.")
 
     def tick(self) -> None:
-        now = boottime()
         for peer, meter in self._meters.items():
-            fields = meter.take(peer.status(), now)
-            self._events.write("stats", peer.fingerprint, **fields)
+            self.measure(peer, meter)
 
     def cleanUp(self) -> Deferred[Any]:
         endings: list[Deferred[Any]] = []

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 
 from rootstream.errors import RootstreamError
-from rootstream.eventlog import EventLog
+from rootstream.eventlog import EventLog, Meter
 from rootstream.interfaces import IPath
 from rootstream.peer import Peer, PeerReceiver
 from rootstream.transport.clock import boottime
@@ -137,6 +137,15 @@ class Program(Service):
         # What takes too long is left: the process must end.
         over = self.cleanUp().addTimeout(STOP_TIMEOUT, self._reactor)
         return over.addBoth(lambda _: self._events.close())
+
+    def measure(self, peer: Peer, meter: Meter, **more: object) -> dict[str, object]:
+        """
+        Write the ``stats`` event of one peer, with the fields of ``more`` as well, and
+        return what was measured.
+        """
+        fields = meter.take(peer.status(), boottime())
+        self._events.write("stats", peer.fingerprint, **fields, **more)
+        return fields
 
     def summarise(
         self,

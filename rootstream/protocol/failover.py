@@ -69,20 +69,20 @@ class Failover:
         While packets go out on two paths it does not tell which of them carried.
         """
         if self.doubled(now) is None:
-            self.suspectSince = self._waitingSince = None
+            self._trust()
 
     def recovered(self) -> None:
         """
         The network was down, and is not any more: whether the path in use carries is
         to be seen anew.
         """
-        self.suspectSince = self._waitingSince = None
+        self._trust()
 
     def moved(self, now: float) -> None:
         """
         Another path is in use: it has had no chance to disappoint yet.
         """
-        self.suspectSince = self._waitingSince = None
+        self._trust()
         self._probed = None
         self._answered = 0
         self._probeInterval = PROBE_FIRST
@@ -95,10 +95,16 @@ class Failover:
         A challenge on ``state`` came back.
         """
         if state is self._paths.current:
-            self.suspectSince = self._waitingSince = None
+            self._trust()
         elif state is self._probed:
             self._answered += 1
             self._probeAt = now + PROBE_NEXT
+
+    def _trust(self) -> None:
+        """
+        Nothing speaks against the path in use.
+        """
+        self.suspectSince = self._waitingSince = None
 
     # --- what follows ---
 
