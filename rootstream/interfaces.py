@@ -25,11 +25,12 @@ class Transport(enum.IntEnum):
 
     UDP = 1
     TCP = 2
+    TLS = 3
 
 
 class IPath(Interface):
     """
-    One way to reach a peer: a UDP socket and a remote address, or one TCP
+    One way to reach a peer: a UDP socket and a remote address, or one TCP or TLS
     connection.
 
     Paths are hashable, and equal exactly when they are the same way: two path
@@ -52,6 +53,11 @@ class IPath(Interface):
     def authenticated() -> None:
         """
         A known peer has proved itself on this path: limits for strangers end.
+        """
+
+    def chosen() -> None:
+        """
+        A session sends on this path from now on: it is worth a socket of its own.
         """
 
     def close() -> None:
@@ -124,5 +130,23 @@ class IPeerReceiver(Interface):
 
     def pathChanged(transport: str, address: str, cause: str) -> None:
         """
-        The session moved to another path; ``transport`` is ``udp`` or ``tcp``.
+        The session moved to another path; ``transport`` is ``udp``, ``tcp`` or
+        ``tls``.
+        """
+
+    def pathSuspected(transport: str, address: str, cause: str) -> None:
+        """
+        The path in use stopped acknowledging.  It may yet go on; nothing has moved.
+        """
+
+    def impaired(cause: str) -> None:
+        """
+        The peer is not heard at all, although it should be.  It stays connected for
+        now, and is looked for on all ways.
+        """
+
+    def recovered(cause: str) -> None:
+        """
+        The peer is heard again.  Follows `impaired`, sooner or later, unless the
+        conversation ends.
         """

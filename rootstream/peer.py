@@ -59,7 +59,7 @@ _PeerMachine = buildPeerMachine()
 
 def describePath(path: IPath) -> tuple[str, str]:
     """
-    A path in words: ``udp`` or ``tcp``, and ``host:port``.
+    A path in words: ``udp``, ``tcp`` or ``tls``, and ``host:port``.
     """
     host, port = path.address
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -99,6 +99,15 @@ class PeerReceiver:
         pass
 
     def pathChanged(self, transport: str, address: str, cause: str) -> None:
+        pass
+
+    def pathSuspected(self, transport: str, address: str, cause: str) -> None:
+        pass
+
+    def impaired(self, cause: str) -> None:
+        pass
+
+    def recovered(self, cause: str) -> None:
         pass
 
 
@@ -177,6 +186,7 @@ class Peer:
         self._timerAt = 0.0
         self._pumping = False
         self._again = False
+        self._impaired = False
         self._handshakes: dict[IPath, Deferred[None]] = {}
         self._whenConnected: list[Deferred[Peer]] = []
         self._whenClosed: list[Deferred[None]] = []
@@ -490,6 +500,7 @@ class Peer:
             case PathDropped(path):
                 path.close()
             case PathMoved(path, cause):
+                path.chosen()
                 self._tell("pathChanged", *describePath(path), cause)
                 if self.redialler is not None:
                     self.redialler.pathsChanged()
@@ -513,20 +524,13 @@ class Peer:
             case SessionEstablished():
                 self._established(event)
             case Suspect():
-                if self.redialler is not None:
-                    self.redialler.suspect()
-            case Impaired(silence):
-                self._log.info(
-                    "Peer {peer}: nothing heard for {silence:.1f} s.",
-                    peer=self.fingerprint,
-                    silence=silence,
-                )
-                if self.redialler is not None:
-                    self.redialler.impaired()
+                self._suspected(event)
+            case Impaired():
+                self._impairedBy(event)
             case Recovered(silence):
-                self._happened(
-                    self._machine.resumed, f"heard again after {silence:.1f} s"
-                )
+                cause = f"heard again after {silence:.1f} s"
+                self._recovered(cause)
+                self._happened(self._machine.resumed, cause)
                 self._reached(None)
             case Silent(silence):
                 self._lost(f"nothing heard for {silence:.0f} s")
@@ -537,11 +541,45 @@ class Peer:
             case Closed():
                 self._closedBy(event)
 
+    def _suspected(self, event: Suspect) -> None:
+        cause = f"no acknowledgement for {event.silence:.2f} s"
+        if event.standby is not None:
+            transport, _ = describePath(event.standby)
+            cause += f": everything goes out on {transport} as well"
+        self._tell("pathSuspected", *describePath(event.path), cause)
+        if event.standby is None and self.redialler is not None:
+            self.redialler.suspect()
+
+    def _impairedBy(self, event: Impaired) -> None:
+        """
+        What silence on all paths means: that they are not blocked one by one.
+        """
+        if event.transports:
+            names = " and ".join(each.name for each in event.transports)
+            verb = "are" if len(event.transports) > 1 else "is"
+            cause = (
+                f"{names} {verb} silent for {event.silence:.1f} s: "
+                "the network or the peer is down"
+            )
+        else:
+            cause = "the last connection was lost"
+        self._log.info("Peer {peer}: {cause}.", peer=self.fingerprint, cause=cause)
+        self._impaired = True
+        self._tell("impaired", cause)
+        if self.redialler is not None:
+            self.redialler.impaired()
+
+    def _recovered(self, cause: str) -> None:
+        if self._impaired:
+            self._impaired = False
+            self._tell("recovered", cause)
+
     def _established(self, event: SessionEstablished) -> None:
         transport, _ = describePath(event.path)
         cause = f"handshake confirmed over {transport}"
         if event.restarted:
             cause += ", with a new instance of the peer"
+        self._recovered(cause)
         self._happened(self._machine.confirmed, cause)
         self._reached(event.path)
         if event.restarted:

@@ -204,5 +204,20 @@ class Watched(PeerReceiver):
             cause=cause,
         )
 
+    def pathSuspected(self, transport: str, address: str, cause: str) -> None:
+        self._events.write(
+            "suspect",
+            self._fingerprint,
+            transport=transport,
+            address=address,
+            cause=cause,
+        )
+
+    def impaired(self, cause: str) -> None:
+        self._events.write("impaired", self._fingerprint, cause=cause)
+
+    def recovered(self, cause: str) -> None:
+        self._events.write("recovered", self._fingerprint, cause=cause)
+
     def attemptScheduled(self, attempt: int, of: int, wait: float) -> None:
         self._events.write("attempt", self._fingerprint, n=attempt, of=of, wait_s=wait)

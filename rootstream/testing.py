@@ -42,6 +42,9 @@ class _MemoryPath:
     def authenticated(self) -> None:
         pass
 
+    def chosen(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

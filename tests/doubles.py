@@ -33,6 +33,7 @@ class FakePath:
         self.backlog = 0
         self.sent: list[bytes] = []
         self.isAuthenticated = False
+        self.isChosen = False
         self.closed = False
 
     def sendPackets(self, packets: Sequence[bytes]) -> None:
@@ -40,6 +41,9 @@ class FakePath:
 
     def authenticated(self) -> None:
         self.isAuthenticated = True
+
+    def chosen(self) -> None:
+        self.isChosen = True
 
     def close(self) -> None:
         self.closed = True
@@ -86,6 +90,9 @@ class MemoryPath:
             self.port.net.carry(packet, self.port.address, self.address)
 
     def authenticated(self) -> None:
+        pass
+
+    def chosen(self) -> None:
         pass
 
     def close(self) -> None:

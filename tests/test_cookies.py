@@ -44,6 +44,11 @@ class StillPath:
         Not used.
         """
 
+    def chosen(self) -> None:
+        """
+        Not used.
+        """
+
     def close(self) -> None:
         """
         Not used.

@@ -55,6 +55,12 @@ class WirePath:
         """
         raise AssertionError("the core called a method of a path")
 
+    def chosen(self) -> None:
+        """
+        The core never opens a socket by itself.
+        """
+        raise AssertionError("the core called a method of a path")
+
     def close(self) -> None:
         """
         The core never closes a path by itself.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from rootstream.interfaces import IPath
+from rootstream.interfaces import IPath, Transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +146,24 @@ class PathDropped:
 @dataclass(frozen=True, slots=True)
 class Suspect:
     """
-    The path in use stopped acknowledging, and there is no standby path.
+    ``path``, which is in use, stopped acknowledging for ``silence`` seconds.  Packets
+    go out on ``standby`` as well, if there is such a path.
     """
+
+    path: IPath
+    standby: IPath | None
+    silence: float
 
 
 @dataclass(frozen=True, slots=True)
 class Impaired:
     """
     Nothing authentic came on any path for ``silence`` seconds: dial again.
+    ``transports`` are those of the paths that there are; none when the last was lost.
     """
 
     silence: float
+    transports: tuple[Transport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

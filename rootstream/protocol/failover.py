@@ -172,6 +172,12 @@ class Failover:
             self._paths.challenge(standby, CHALLENGE_ATTEMPTS, now)
         return True
 
+    def silence(self, now: float) -> float:
+        """
+        For how many seconds something has waited for an acknowledgement.
+        """
+        return 0.0 if self._waitingSince is None else now - self._waitingSince
+
     def _suspectAt(self, roundTrip: float) -> float | None:
         if self.suspectSince is not None or self._waitingSince is None:
             return None
@@ -209,7 +215,7 @@ class Failover:
             if state is standby
             or (
                 state is not current
-                and state.path.transport == Transport.TCP
+                and state.path.transport != Transport.UDP
                 and not state.validated
             )
         ]

@@ -21,6 +21,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rootstream.errors import BadPacket
 from rootstream.interfaces import IPath, Transport
@@ -38,6 +39,7 @@ from rootstream.protocol.events import (
     Control,
     Event,
     Expired,
+    Impaired,
     InitAnswered,
     InitLapsed,
     InitSent,
@@ -499,7 +501,10 @@ class Link:
     def _keysHeld(self, now: float) -> None:
         roundTrip = self._inbox.roundTrip.smoothed or 0.0
         wasSilent = self._liveness.silent
-        self._events.extend(self._liveness.timerFired(roundTrip, now))
+        for event in self._liveness.timerFired(roundTrip, now):
+            if isinstance(event, Impaired):
+                event = replace(event, transports=self._routing.transports)
+            self._events.append(event)
         if self._liveness.silent and not wasSilent:
             # From here on the reconnect schedule says when to dial.
             self._dialling.clear()

@@ -84,6 +84,13 @@ class Routing:
             and self._failover.standby is None
         )
 
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """
+        The transports of the paths that there are.
+        """
+        return tuple(sorted({Transport(each.path.transport) for each in self._paths}))
+
     def add(self, path: IPath, now: float) -> None:
         """
         Make ``path``, which we dialled, a standby path.
@@ -222,8 +229,8 @@ class Routing:
             standby = failover.standby
             if standby is not None:
                 self._packing.again(standby)
-            else:
-                self._tell(Suspect())
+            path = standby.path if standby is not None else None
+            self._tell(Suspect(current.path, path, failover.silence(now)))
         replacement = failover.replacement(now)
         if replacement is not None:
             cause = self._silence(replacement)

@@ -77,6 +77,10 @@ class TCPPath:
     def authenticated(self) -> None:
         self._stream.authenticated()
 
+    def chosen(self) -> None:
+        # It is one of its own.
+        pass
+
     def close(self) -> None:
         self._stream.close()
 

@@ -143,6 +143,9 @@ class UDPPath:
         # Nothing here counts strangers: a datagram's sender holds no state.
         pass
 
+    def chosen(self) -> None:
+        pass
+
     def close(self) -> None:
         # The socket is everybody's.
         pass
