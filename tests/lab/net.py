@@ -49,6 +49,10 @@ NAME = re.compile(r"rs(?P<pid>\d+)-\d+-(?:[abr]|nat[AB])")
 OUTSIDE = {"a": ("198.51.100.", "2001:db8:a::"), "b": ("203.0.113.", "2001:db8:b::")}
 INSIDE = {"a": ("10.1.0.", "2001:db8:a1::"), "b": ("10.2.0.", "2001:db8:b1::")}
 
+#: The interface of a cable's end.  Without a number of its own it has the same as the
+#: other end's in its namespace, and Linux takes up to a second to see them come up.
+END_INDEX = "100"
+
 
 class Network:
     """
@@ -167,7 +171,7 @@ def cable(
     :param six: the same for IPv6.
     """
     far = ["peer", "name", port, "netns", gateway.name]
-    end.ip("link", "add", device, "type", "veth", *far)
+    end.ip("link", "add", device, "index", END_INDEX, "type", "veth", *far)
     for machine, interface, number in ((gateway, port, 1), (end, device, 2)):
         machine.ip("address", "add", f"{four}{number}/24", "dev", interface)
         machine.ip("address", "add", f"{six}{number}/64", "dev", interface)
