@@ -170,12 +170,23 @@ class Routing:
         elsewhere = current is None or current.path != path
         if heard.use is not None and heard.use > self._useSeq:
             self._useSeq = heard.use
-            if elsewhere:
+            if elsewhere and not self._onUDP:
                 self._paths.follow(path, now)
         # Without a path any sign of the peer will do.
         if elsewhere and newest and (heard.moving or current is None):
             patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
             self._paths.question(path, patience if current else 0.0, now)
+
+    @property
+    def _onUDP(self) -> bool:
+        """
+        Whether the path in use is one that is left only when it is silent, whatever is
+        announced: a forwarder who is faster than it delivers announcements as well, and
+        they would name his path (F44).  Nobody means them for any other than UDP while
+        UDP answers.
+        """
+        current = self._paths.current
+        return current is not None and current.path.transport == Transport.UDP
 
     def _responded(self, state: PathState, now: float) -> None:
         new = not state.validated

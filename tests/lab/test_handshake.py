@@ -12,7 +12,6 @@ import json
 import socket
 import struct
 import sys
-import time
 from typing import Any
 
 from rootstream.identity import formatCode
