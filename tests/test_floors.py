@@ -56,7 +56,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.inbox",
         "rootstream.protocol.slots",
     ),
-    ("rootstream.protocol.packing",),
+    ("rootstream.protocol.drill", "rootstream.protocol.packing"),
     ("rootstream.protocol.routing",),
     ("rootstream.protocol.link",),
     ("rootstream.protocol.node",),
