@@ -27,7 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReadDescriptor
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IReactorTime,
+    IReadDescriptor,
+)
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineReceiver
@@ -86,8 +91,12 @@ class Asker(LineReceiver, TimeoutMixin):
     MAX_LENGTH = MAX_LINE
 
     def __init__(
-        self, commands: Mapping[str, Command], gone: Callable[[Asker], object]
+        self,
+        clock: IReactorTime,
+        commands: Mapping[str, Command],
+        gone: Callable[[Asker], object],
     ) -> None:
+        self._clock = clock
         self._commands = commands
         self._gone = gone
         self._running: Deferred[Answer] | None = None
@@ -105,6 +114,12 @@ class Asker(LineReceiver, TimeoutMixin):
         if self._running is not None:
             # Nobody waits for it any more.
             self._running.cancel()
+
+    def callLater(self, period: float, func: Callable[[], object]) -> IDelayedCall:
+        """
+        The timer of `TimeoutMixin`, which takes the global reactor's otherwise.
+        """
+        return self._clock.callLater(period, func)
 
     def timeoutConnection(self) -> None:
         """
@@ -158,12 +173,13 @@ class _Askers(Factory):
     # Nothing about a connection is worth a line in the log.
     noisy = False
 
-    def __init__(self, commands: Mapping[str, Command]) -> None:
+    def __init__(self, clock: IReactorTime, commands: Mapping[str, Command]) -> None:
+        self._clock = clock
         self._commands = commands
         self.there: set[Asker] = set()
 
     def buildProtocol(self, addr: IAddress | None) -> Asker:
-        asker = Asker(self._commands, self.there.discard)
+        asker = Asker(self._clock, self._commands, self.there.discard)
         self.there.add(asker)
         return asker
 
@@ -185,7 +201,7 @@ class ControlSocket:
     ) -> None:
         self._reactor = reactor
         self._path = home
-        self._askers = _Askers(commands)
+        self._askers = _Askers(reactor, commands)
         self._name = f"{_PREFIX}{os.getpid()}"
         self._home: Home | None = None
         self._socket: socket.socket | None = None

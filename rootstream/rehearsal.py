@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from rootstream.control import ask
@@ -108,8 +108,10 @@ def _drill(peer: Peer, seconds: float, events: EventLog) -> Deferred[dict[str, o
         return {**who, **fields, "text": describeDrill(report)}
 
     def refused(reason: Failure) -> dict[str, object]:
-        reason.trap(LocalError)
-        return {**who, "error": str(reason.value)}
+        # Cancelled when whoever asked is gone.
+        cancelled = reason.trap(LocalError, CancelledError) is CancelledError
+        why = "the drill was cancelled" if cancelled else str(reason.value)
+        return {**who, "error": why}
 
     return peer.drill(seconds).addCallbacks(ended, refused)
 
