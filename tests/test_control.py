@@ -39,6 +39,23 @@ from rootstream.control import (
 from rootstream.errors import IdentityError, LocalError
 
 
+def askerOf(reactor: MemoryReactorClock, home: Path) -> Asker:
+    """
+    A connection to the program that this process runs in a home.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.path.relpath(home / f"control-{os.getpid()}"))
+        [control] = [
+            each for each in reactor.getReaders() if isinstance(each, ControlSocket)
+        ]
+        control.doRead()
+    _, _, factory = reactor.adoptedStreamConnections[-1]
+    asker = factory.buildProtocol(None)
+    assert isinstance(asker, Asker)
+    asker.makeConnection(StringTransport())
+    return asker
+
+
 class AskerTests(SynchronousTestCase):
     """
     Tests for `Asker`: lines in, lines out.
