@@ -104,10 +104,13 @@ class Emulator:
         Take the link away; what is on the way is lost.  Does no harm twice.
         """
         process = self._process
+        process.kill()
+        process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
             assert pipe is not None
-            pipe.close()
-        process.wait()
+            # What was written to a process that had ended already is still in it.
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def _devices(self) -> list[str]:
         return [f"from-{host.port}" for host in self.settings]
