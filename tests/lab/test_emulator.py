@@ -26,7 +26,7 @@ BUSY = 0.03
 
 class EmulatorTestCase(SynchronousTestCase):
     """
-    A network with an emulator, which does nothing yet, and an echo on ``b``.
+    A network with an emulator, which does nothing yet.
     """
 
     nat = False
@@ -52,15 +52,6 @@ class EmulatorTestCase(SynchronousTestCase):
         """
         return [arrival.number for arrival in self.carry(count, **how)]
 
-    def startEcho(self) -> None:
-        """
-        Start an echo on ``b``.
-        """
-        echo = startEcho(self.network.b)
-        self.addCleanup(echo.stdout.close)
-        self.addCleanup(echo.wait)
-        self.addCleanup(echo.kill)
-
     def ask(self, kind: str, address: str = "") -> str:
         """
         What ``a`` hears from the echo.
@@ -84,7 +75,7 @@ class SettingTests(EmulatorTestCase):
         Without settings everything passes, in order, UDP and TCP, IPv4 and IPv6.
         """
         self.assertEqual(self.numbers(500), list(range(500)))
-        self.startEcho()
+        startEcho(self, self.network.b)
         for address in (self.network.b.address, self.network.b.address6):
             for kind in ("udp", "tcp"):
                 with self.subTest(address=address, kind=kind):
@@ -102,7 +93,7 @@ class SettingTests(EmulatorTestCase):
             self.assertGreaterEqual(min(taken), asked)
             self.report("delay", median(taken), asked)
             self.assertLess(median(taken), asked + BUSY)
-        self.startEcho()
+        startEcho(self, self.network.b)
         began = time.monotonic()
         self.assertEqual(self.ask("udp", self.network.b.address6), "echo")
         self.assertGreaterEqual(time.monotonic() - began, 0.15)
@@ -185,7 +176,7 @@ class SettingTests(EmulatorTestCase):
         """
         What is corrupt in TCP is repeated, and not seen by the program.
         """
-        self.startEcho()
+        startEcho(self, self.network.b)
         self.emulator.set(self.network.a, corrupt=1)
         self.assertEqual(self.ask("tcp"), "silence")
         self.emulator.set(self.network.a, corrupt=0)
@@ -225,7 +216,7 @@ class SettingTests(EmulatorTestCase):
         whatever the kernel would like to send at once: rules about sizes and numbers
         mean what they say.
         """
-        self.startEcho()
+        startEcho(self, self.network.b)
         self.network.router.rule("tcp dport 9876 meta length gt 1500 counter")
         self.network.router.rule("tcp dport 9876 meta length gt 1400 counter")
         script = (

@@ -107,16 +107,6 @@ class NatTests(SynchronousTestCase):
         assert pipe is not None
         return pipe.readline().strip()
 
-    def startEcho(self) -> None:
-        """
-        Start an echo on ``a``.
-        """
-        echo = startEcho(self.network.a)
-        assert echo.stdout is not None
-        self.addCleanup(echo.stdout.close)
-        self.addCleanup(echo.wait)
-        self.addCleanup(echo.kill)
-
     def test_addresses(self) -> None:
         """
         A host has an address of its own, and its NAT's for all others.
@@ -144,7 +134,7 @@ class NatTests(SynchronousTestCase):
         """
         A port is silent, for UDP and TCP, until it is forwarded.
         """
-        self.startEcho()
+        startEcho(self, self.network.a)
         b, address = self.network.b, self.network.a.outside
         self.assertEqual(ask(b, "udp", address), "silence")
         self.assertEqual(ask(b, "tcp", address), "silence")
@@ -156,7 +146,7 @@ class NatTests(SynchronousTestCase):
         """
         IPv6 is routed, from end to end.
         """
-        self.startEcho()
+        startEcho(self, self.network.a)
         for kind in ("udp", "tcp"):
             self.assertEqual(ask(self.network.b, kind, self.network.a.address6), "echo")
 

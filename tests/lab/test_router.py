@@ -5,11 +5,10 @@ Tests for `tests.lab.router`: every rule, without an emulator and with one.
 from __future__ import annotations
 
 import json
-import subprocess
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.net import Host, openNetwork
+from tests.lab.net import openNetwork
 from tests.lab.traffic import ask, carry, startEcho
 
 
@@ -24,17 +23,7 @@ class RouterTests(SynchronousTestCase):
         """
         self.network = openNetwork(self)
         self.router = self.network.router
-        self.startEcho(self.network.b)
-
-    def startEcho(self, host: Host) -> None:
-        """
-        Start an echo, for this test.
-        """
-        echo: subprocess.Popen[str] = startEcho(host)
-        assert echo.stdout is not None
-        self.addCleanup(echo.stdout.close)
-        self.addCleanup(echo.wait)
-        self.addCleanup(echo.kill)
+        startEcho(self, self.network.b)
 
     def ask(self, kind: str, address: str | None = None) -> str:
         """

@@ -10,9 +10,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.lab.namespace import Host
 
-__all__ = ["ECHO", "PORT", "Arrival", "ask", "carry", "startEcho"]
+__all__ = ["PORT", "Arrival", "ask", "carry", "startEcho"]
 
 PORT = 9876
 
@@ -126,15 +128,17 @@ class Arrival:
         return self.cameAt - self.sentAt
 
 
-def startEcho(host: Host) -> subprocess.Popen[str]:
+def startEcho(case: SynchronousTestCase, host: Host) -> None:
     """
-    Start an echo, and wait until it listens.
+    Start an echo for one test, and wait until it listens.
     """
     script = [sys.executable, "-c", ECHO, str(PORT)]
     echo = host.popen(script, stdout=subprocess.PIPE)
+    case.addCleanup(echo.wait)
+    case.addCleanup(echo.kill)
     assert echo.stdout is not None
-    assert echo.stdout.readline() == "ready\n"
-    return echo
+    case.addCleanup(echo.stdout.close)
+    case.assertEqual(echo.stdout.readline(), "ready\n")
 
 
 def ask(host: Host, kind: str, address: str) -> str:
