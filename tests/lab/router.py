@@ -28,8 +28,9 @@ class Router(Namespace):
     The middle of the network, which forwards, or does not.
 
     Its interfaces are ``toa`` and ``tob``.  Rules add up until `restore`.  A packet
-    meets them once, when it comes from its sender: an emulator comes behind them.
-    Where a `sender` can be given, None stands for both hosts.
+    meets them once, when it comes from its sender: an emulator comes behind them, so
+    a rule tells directions apart by ``iifname``, never by ``oifname``.  Where a sender
+    can be given, None stands for both hosts.
     """
 
     def begin(self) -> None:
