@@ -43,14 +43,15 @@ class EmulatorTestCase(SynchronousTestCase):
         """
         Send datagrams from ``a`` to ``b``, or else back; returns those that arrive.
         """
-        ends = (self.network.a, self.network.b)
-        return carry(*(reversed(ends) if back else ends), count, gap, size)
+        a, b = self.network.a, self.network.b
+        sender, receiver = (b, a) if back else (a, b)
+        return carry(sender, receiver, count, gap, size)
 
-    def numbers(self, count: int, **how: float) -> list[int]:
+    def numbers(self, count: int, gap: float = 0.001) -> list[int]:
         """
         The numbers of the packets that arrive of so many from ``a`` to ``b``.
         """
-        return [arrival.number for arrival in self.carry(count, **how)]
+        return [arrival.number for arrival in self.carry(count, gap)]
 
     def ask(self, kind: str, address: str = "") -> str:
         """
