@@ -99,7 +99,7 @@ class Program:
         arguments: Sequence[str],
         *,
         twistd: bool = False,
-        command: str = _COMMAND,
+        script: str = _COMMAND,
         launcher: Sequence[str] = (),
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
         stdout: int | None = None,
@@ -107,7 +107,7 @@ class Program:
     ) -> None:
         """
         :param directory: gets its events and what it says; made here.
-        :param command: the Python script that runs ``main``.
+        :param script: the Python that runs ``main``.
         :param launcher: the command that runs it, if any.
         :param stdout: where its output goes instead, such as ``subprocess.PIPE``.
         :param prepare: called in the new process before it becomes ours.
@@ -117,15 +117,16 @@ class Program:
         self._err = directory / "stderr"
         self.eventsPath = directory / "events"
         words = ["-n", "--pidfile=", "rootstream", *arguments]
-        argv = [*launcher, sys.executable, "-c", _TWISTD if twistd else command]
-        argv += words if twistd else arguments
-        if arguments[0] != "identity" and "--events" not in arguments:
-            argv += ["--events", str(self.eventsPath)]
+        command = [*launcher, sys.executable, "-c", _TWISTD if twistd else script]
+        command += words if twistd else arguments
+        streams = arguments[0] not in ("identity", "drill")
+        if streams and "--events" not in arguments:
+            command += ["--events", str(self.eventsPath)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(directory)}
         environment.pop("ROOTSTREAM_HOME", None)
         with self.outPath.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
-                argv,
+                command,
                 stdin=stdin,
                 stdout=out if stdout is None else stdout,
                 stderr=err,

@@ -312,7 +312,7 @@ class RekeyTests(HandshakeTests):
         """
         Start a program whose keys age fast.
         """
-        return super().start(*arguments, command=HURRIED, **options)
+        return super().start(*arguments, script=HURRIED, **options)
 
     def sessionsBegan(self) -> list[float]:
         """
