@@ -1,14 +1,9 @@
 """
-What passes the router, packet by packet, and somebody who makes use of it.
+What passes the router, written down packet by packet.
 
-`Wiretap` writes down all IPv4 packets that come to the router and leave it.  `Forger`
-is an attacker who sees what it sees, and sends a copy of each UDP datagram with a
-source of his own choice: an address that somebody else has, who did not ask for
-anything, or one of his own, from which he passes answers on.
-
-Each is a process in the router's namespace that reads raw sockets.  Both see a packet
-when it comes from its sender, so before an emulator's link; what the forger sends
-leaves at once, so over a link with a delay it arrives first.
+`Wiretap` is a process in the router's namespace that reads raw sockets.  It sees an
+IPv4 packet when it comes from its sender, so before an emulator's link, and again when
+it leaves.
 """
 
 from __future__ import annotations
@@ -20,7 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -88,17 +83,21 @@ class Seen:
         return self.head[2:10] if self.kind == TYPE_DATA else None
 
 
-class _Process:
+class Sniffer:
     """
-    One of this module's processes.  It answers a line with a line, and ends with its
-    standard input.
+    A process in the router's namespace.  It answers a line with a line, and ends with
+    its standard input, so with us, however we end.
     """
 
-    def __init__(self, router: Router, *words: str) -> None:
+    def __init__(self, router: Router, module: str, words: Sequence[str] = ()) -> None:
+        """
+        :raise LabUnavailable: if it does not begin.
+        """
         self._process = router.popen(
-            [sys.executable, "-m", "tests.lab.wiretap", *words],
+            [sys.executable, "-m", module, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=1,
             cwd=ROOT,
             # What interrupts a run at its terminal must not reach it: we end it.
@@ -114,74 +113,53 @@ class _Process:
         """
         End it.  Does no harm twice.
         """
-        for pipe in (self._process.stdin, self._process.stdout):
+        process = self._process
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
             assert pipe is not None
+            # What was written to a process that had ended already is still in it.
             with suppress(BrokenPipeError):
                 pipe.close()
-        self._process.wait()
 
-    def _ask(self) -> Any:
+    def ask(self) -> Any:
+        """
+        What it has to say now.
+
+        :raise LabUnavailable: if it has ended.
+        """
         assert self._process.stdin is not None
+        # If it has ended, why is read below.
         with suppress(BrokenPipeError):
             self._process.stdin.write("\n")
         return self._answer()
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
         if not (answer := self._process.stdout.readline()):
-            raise LabUnavailable("the wiretap ended; why is above")
+            words = self._process.stderr.read().strip().splitlines()
+            raise LabUnavailable(f"the sniffer ended: {words[-1] if words else '?'}")
         return json.loads(answer)
 
 
-class Wiretap(_Process):
+class Wiretap(Sniffer):
     """
-    Writes down each packet.
+    Writes down each packet from now on.
     """
 
     def __init__(self, router: Router) -> None:
+        super().__init__(router, "tests.lab.wiretap")
         self._seen: list[Seen] = []
-        super().__init__(router, "listen")
 
     def seen(self) -> list[Seen]:
         """
         All packets so far.
         """
-        for at, port, leaving, protocol, source, target, size, head in self._ask():
-            self._seen.append(
-                Seen(
-                    at,
-                    port,
-                    leaving,
-                    protocol,
-                    tuple(source),
-                    tuple(target),
-                    size,
-                    head,
-                )
-            )
+        for at, port, leaving, protocol, source, target, size, head in self.ask():
+            ends = (tuple(source), tuple(target))
+            self._seen.append(Seen(at, port, leaving, protocol, *ends, size, head))
         return list(self._seen)
-
-
-class Forger(_Process):
-    """
-    Sends every UDP datagram between the hosts a second time, from another address.
-    """
-
-    def __init__(self, router: Router, address: str, answers: bool = False) -> None:
-        """
-        :param address: the source.  Packets to it get as far as the router.
-        :param answers: whether it is his own: what is sent there he passes on to the
-            other host, so that both can talk through him.
-        """
-        router.ip("route", "replace", "blackhole", address)
-        super().__init__(router, "forge", address, *(["answers"] if answers else []))
-
-    def copied(self) -> int:
-        """
-        How many datagrams he has sent.
-        """
-        count: int = self._ask()
-        return count
 
 
 def openTaps(kind: int) -> dict[socket.socket, str]:
@@ -258,61 +236,13 @@ def listen() -> None:
             seen = []
 
 
-def forge(address: str, answers: bool) -> None:
-    """
-    Copy datagrams until the standard input ends.
-    """
-    taps = openTaps(ETH_P_IP)
-    out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    forged = socket.inet_aton(address)
-    #: Who is behind each interface, once he has spoken.
-    hosts: dict[str, bytes] = {}
-    copied = 0
-    print(json.dumps("ready"), flush=True)
-    while True:
-        ready, _, _ = select.select([0, *taps], [], [])
-        for port, _, packet in packets(taps):
-            if packet[9] != socket.IPPROTO_UDP:
-                continue
-            source, target = packet[12:16], packet[16:20]
-            hosts[port] = source
-            if target == forged:
-                other = hosts.get(PORTS[port == PORTS[0]])
-                if not answers or other is None:
-                    continue
-                target = other
-            out.sendto(
-                readdressed(packet, forged, target), (socket.inet_ntoa(target), 0)
-            )
-            copied += 1
-        if 0 in ready:
-            if not sys.stdin.readline():
-                return
-            print(copied, flush=True)
-
-
-def readdressed(packet: bytes, source: bytes, target: bytes) -> bytes:
-    """
-    A datagram over IPv4, with other addresses and the same ports.
-    """
-    header = (packet[0] & 0x0F) * 4
-    changed = bytearray(packet)
-    changed[12:20] = source + target
-    # None: that is allowed over IPv4.  The kernel makes that of the header.
-    changed[header + 6 : header + 8] = bytes(2)
-    return bytes(changed)
-
-
 def main() -> None:
     """
     The process.
     """
     # It stands for hardware, which does not wait for the programs that use it.
     os.nice(-20)
-    if sys.argv[1] == "listen":
-        listen()
-    else:
-        forge(sys.argv[2], sys.argv[3:] == ["answers"])
+    listen()
 
 
 if __name__ == "__main__":
