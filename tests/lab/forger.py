@@ -59,7 +59,7 @@ def forge(address: str, answers: bool) -> None:
     copied = 0
     print(copied, flush=True)
     while True:
-        ready, _, _ = select.select([0, *taps], [], [])
+        ready, _, _ = select.select([0, *map(socket.socket.fileno, taps)], [], [])
         for port, _, packet in packets(taps):
             if packet[9] != socket.IPPROTO_UDP:
                 continue

@@ -87,7 +87,7 @@ with socket.socket(type=socket.SOCK_DGRAM) as one:
 """
 
 #: Seconds between new keys, instead of two minutes, which a test cannot wait for.
-REKEY_AFTER = 3.0
+REKEY_AFTER = 2.0
 #: ``rootstream`` with keys that are renewed as often.  The numbers are constants of
 #: the protocol and no option: whoever lowers them in life does himself no favour.
 HURRIED = f"""

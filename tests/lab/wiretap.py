@@ -227,7 +227,7 @@ def listen() -> None:
     seen: list[tuple[Any, ...]] = []
     print(json.dumps("ready"), flush=True)
     while True:
-        ready, _, _ = select.select([0, *taps], [], [])
+        ready, _, _ = select.select([0, *map(socket.socket.fileno, taps)], [], [])
         seen += [astuple(describe(*each)) for each in packets(taps)]
         if 0 in ready:
             if not sys.stdin.readline():
