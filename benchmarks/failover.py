@@ -26,7 +26,7 @@ from pathlib import Path
 from benchmarks.faults import FAULTS, Fault
 from benchmarks.figures import Figures, Report, page, shown, table
 from benchmarks.stage import ROUND_TRIP, SOURCE, Stage
-from tests.lab.net import LabUnavailable, checkMachine
+from tests.lab.namespace import LabUnavailable, checkMachine
 
 __all__ = ["main"]
 

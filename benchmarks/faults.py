@@ -211,9 +211,10 @@ def roaming(stage: Stage) -> tuple[float]:
 # --- everything gone ---
 
 
-def gone(stage: Stage, seconds: float) -> tuple[float]:
+def gone(stage: Stage, seconds: float) -> tuple[float, float]:
     """
-    Nothing passes for a while.  Returns when the first picture came after that.
+    Nothing passes for a while.  Returns when the first picture came after that, and
+    when the first that needs none of those that were lost.
     """
     stage.settle("udp")
     stage.watch(someTime())
@@ -222,8 +223,8 @@ def gone(stage: Stage, seconds: float) -> tuple[float]:
     restored = boottime()
     stage.router.restore()
     back = stage.pictures.after(restored)
-    stage.watch(AFTERWARDS)
-    return (back - restored,)
+    whole = stage.pictures.after(restored, keyFrame=True)
+    return back - restored, whole - restored
 
 
 def restarted(stage: Stage) -> tuple[float]:
@@ -289,12 +290,18 @@ FAULTS = (
         roaming,
     ),
     Fault(
-        (Row("gone-5", "network gone 5 s: after its return", 0.1, 0.3),),
+        (
+            Row("gone-5", "network gone 5 s: after its return", 0.1, 0.3),
+            Row("gone-5-whole", "the same, until a key frame"),
+        ),
         lambda stage: gone(stage, 5.0),
         waits=True,
     ),
     Fault(
-        (Row("gone-60", "network gone 60 s: after its return", 0.8, 1.5),),
+        (
+            Row("gone-60", "network gone 60 s: after its return", 0.8, 1.5),
+            Row("gone-60-whole", "the same, until a key frame"),
+        ),
         lambda stage: gone(stage, 60.0),
         waits=True,
     ),
