@@ -38,7 +38,11 @@ def longestGap(
     order.
     """
     before = [at for at in arrivals if at <= since][-1:]
-    moments = [*before, *(at for at in arrivals if since < at < until), until]
+    moments = [
+        *(before or [since]),
+        *(at for at in arrivals if since < at < until),
+        until,
+    ]
     longest = max(after - earlier for earlier, after in itertools.pairwise(moments))
     return max(longest - interval, 0.0)
 
@@ -147,8 +151,8 @@ class Report:
 
 
 HEADINGS = (
-    *("fault", "runs", "p50", "p99", "max", "p50 limit", "p99 limit", ""),
-    "frames lost",
+    *("fault", "runs", "p50", "p99", "max", "p50 limit", "p99 limit", "frames lost"),
+    "",
 )
 
 
@@ -158,7 +162,8 @@ def shown(seconds: float | None) -> str:
     """
     if seconds is None:
         return "-"
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    milliseconds = round(seconds * 1000)
+    return f"{seconds:.2f} s" if milliseconds >= 1000 else f"{milliseconds} ms"
 
 
 def cells(figures: Figures) -> tuple[str, ...]:
@@ -172,8 +177,8 @@ def cells(figures: Figures) -> tuple[str, ...]:
         *(shown(figures.percentile(percent)) for percent in (50, 99, 100)),
         shown(row.p50),
         shown(row.p99),
-        figures.verdict,
         str(figures.lost),
+        figures.verdict,
     )
 
 
