@@ -32,7 +32,7 @@ __all__ = ["main"]
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 #: Of networks where most of a run is waiting.
-NETWORKS_A_PROCESSOR = 4
+NETWORKS_A_PROCESSOR = 3
 #: Of a run, if it fails.
 ATTEMPTS = 2
 
