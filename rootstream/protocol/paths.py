@@ -112,7 +112,7 @@ class Paths:
         # A connection took more to make than an address that datagrams came from.
         forgotten = min(
             (state for state in crowd if state not in needed),
-            key=lambda state: (state.path.transport == Transport.TCP, state.lastHeard),
+            key=lambda state: (state.path.transport != Transport.UDP, state.lastHeard),
         )
         del self._paths[forgotten.path]
         return forgotten
