@@ -93,6 +93,8 @@ def onOneNetwork(fault: Fault, runs: int, outcome: Outcome) -> None:
                 outcome.values.append(times)
                 say(f"{fault.name}: {', '.join(map(shown, times))}")
             stage.hangUp()
+            if stage.disconnected and not fault.disconnects:
+                raise AssertionError("a viewer came to DISCONNECTED")
         except Exception:
             say(stage.account())
             raise

@@ -40,6 +40,7 @@ class Fault:
     :ivar viewer: options of the viewer.
     :ivar nat: whether each machine is behind a NAT.
     :ivar waits: most of a run is waiting, so several may run at once.
+    :ivar disconnects: the viewer may well come to DISCONNECTED.
     """
 
     rows: tuple[Row, ...]
@@ -48,6 +49,7 @@ class Fault:
     viewer: tuple[str, ...] = ()
     nat: bool = False
     waits: bool = False
+    disconnects: bool = False
 
     @property
     def name(self) -> str:
@@ -65,6 +67,13 @@ def someTime() -> float:
 
 
 # --- nothing ---
+
+
+def roundTrip(stage: Stage) -> tuple[float]:
+    """
+    What the network itself takes.
+    """
+    return (stage.roundTrip(),)
 
 
 def nothing(stage: Stage) -> tuple[float]:
@@ -243,7 +252,8 @@ RTT = ROUND_TRIP
 
 #: In the order of the table.
 FAULTS = (
-    Fault((Row("nothing", "nothing happens"),), nothing),
+    Fault((Row("round-trip", "the network alone: round trip"),), roundTrip),
+    Fault((Row("nothing", "nothing happens: longest gap"),), nothing),
     Fault((Row("dial", "dial, open network", RTT + 0.005, RTT + 0.025),), dial),
     Fault(
         (Row("dial-tcp", "dial, UDP dropped: first frame", 0.45, 0.8),),
@@ -304,6 +314,7 @@ FAULTS = (
         ),
         lambda stage: gone(stage, 60.0),
         waits=True,
+        disconnects=True,
     ),
     Fault(
         (Row("restart", "host killed, restarted: after it listens", 0.8, 2.0),),

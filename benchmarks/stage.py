@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,6 +33,28 @@ SOURCE = f"test:320x180@{FPS}"
 INTERVAL = 1 / FPS
 #: Of the network, as long as nothing happens.
 ROUND_TRIP = 0.02
+
+#: Sends back what it gets, at the discard port, which nothing else uses.
+ECHO = """
+import socket
+with socket.socket(type=socket.SOCK_DGRAM) as port:
+    port.bind(("", 9))
+    print(flush=True)
+    while True:
+        port.sendto(*port.recvfrom(100))
+"""
+#: Shows how long that takes.  The first datagram has to find its neighbours.
+ASK = """
+import socket, sys, time
+with socket.socket(type=socket.SOCK_DGRAM) as port:
+    port.settimeout(5.0)
+    for _ in range(2):
+        began = time.perf_counter()
+        port.sendto(bytes(100), (sys.argv[1], 9))
+        port.recv(100)
+        took = time.perf_counter() - began
+print(took)
+"""
 
 #: The stream is undisturbed when it was for so many seconds.
 QUIET = 1.0
@@ -198,6 +221,25 @@ class Stage:
     def _newDirectory(self, name: str) -> Path:
         self._started += 1
         return self._directory / f"{name}-{self._started}"
+
+    def roundTrip(self) -> float:
+        """
+        How long a datagram takes from ``b`` to ``a`` and back, without our programs.
+        """
+        network = self.network
+        echo = network.a.popen([sys.executable, "-c", ECHO], stdout=subprocess.PIPE)
+        try:
+            assert echo.stdout is not None
+            echo.stdout.readline()
+            asked = network.b.run(
+                [sys.executable, "-c", ASK, network.a.address],
+                capture_output=True,
+                check=True,
+            )
+            return float(asked.stdout)
+        finally:
+            echo.kill()
+            echo.communicate()
 
     # --- the stream ---
 

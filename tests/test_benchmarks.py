@@ -273,7 +273,9 @@ class RunningTests(SynchronousTestCase):
     Tests for what becomes of runs that fail.
     """
 
-    def run_(self, runs: int, *times: float | None) -> tuple[Outcome, str]:
+    def run_(
+        self, runs: int, *times: float | None, disconnects: bool = False
+    ) -> tuple[Outcome, str]:
         """
         The outcome of a fault whose runs take these times, or fail, one after the
         other; and what was said meanwhile.
@@ -286,7 +288,7 @@ class RunningTests(SynchronousTestCase):
                 raise AssertionError("no picture within 20 s")
             return (seconds,)
 
-        fault = Fault((Row("test", "a test"),), happen)
+        fault = Fault((Row("test", "a test"),), happen, disconnects=disconnects)
         said = io.StringIO()
         with (
             mock.patch.object(failover, "FAULTS", (fault,)),
@@ -325,6 +327,19 @@ class RunningTests(SynchronousTestCase):
         outcome, _ = self.run_(3, 0.1, None, None)
         self.assertEqual(outcome.values, [(0.1,)])
         self.assertEqual(len(outcome.failures), 2)
+
+    def test_disconnected(self) -> None:
+        """
+        A viewer that lost its host on the way is a failure, unless the fault is one
+        that must end so, however short the gap was.
+        """
+        self.patch(_Stage, "disconnected", 1)
+        outcome, _ = self.run_(1, 0.1)
+        self.assertEqual(
+            outcome.failures, ["AssertionError: a viewer came to DISCONNECTED"]
+        )
+        outcome, _ = self.run_(1, 0.1, disconnects=True)
+        self.assertEqual((outcome.failures, outcome.disconnected), ([], 1))
 
     def test_rows(self) -> None:
         """
