@@ -26,7 +26,7 @@ from benchmarks.figures import (
     shown,
     table,
 )
-from tests.lab.namespace import LabUnavailable
+from tests.lab.net import LabUnavailable, Network
 
 LIMITED = Row("dropped", "UDP dropped", 0.25, 0.5)
 FREE = Row("nothing", "nothing happens")
@@ -388,7 +388,7 @@ class CommandTests(SynchronousTestCase):
         unavailable = LabUnavailable("needs root, to make network namespaces")
         with (
             mock.patch("importlib.util.find_spec"),
-            mock.patch.object(failover, "checkMachine", side_effect=unavailable),
+            mock.patch.object(Network, "open", side_effect=unavailable),
         ):
             status, out, err = self.main()
         self.assertEqual((status, out), (1, ""))
