@@ -30,7 +30,8 @@ from zope.interface.verify import verifyObject
 from rootstream.errors import AddressRefused, HandshakeTimeout, LocalError, NoTransport
 from rootstream.interfaces import IPath, Transport
 from rootstream.protocol.constants import DIAL_TIMEOUT, HEAD_START
-from rootstream.transport.dial import ADDRESS_INTERVAL, DualConnector, firstOf
+from rootstream.transport.dial import ADDRESS_INTERVAL, DualConnector
+from rootstream.transport.race import firstOf
 from rootstream.transport.reconnect import PeerReconnector
 from tests.doubles import FakePath, RecordingSink
 
@@ -57,7 +58,7 @@ class FirstOfTests(SynchronousTestCase):
         return way
 
     def race(self, count: int) -> Deferred[IPath]:
-        return firstOf(self.clock, 0.25, [self.way] * count)
+        return firstOf(self.clock, [(n * 0.25, self.way) for n in range(count)])
 
     def test_staggered(self) -> None:
         """
@@ -110,7 +111,7 @@ class FirstOfTests(SynchronousTestCase):
         def broken() -> Deferred[IPath]:
             raise LocalError("no such family")
 
-        first = firstOf(self.clock, 0.25, [broken, self.way])
+        first = firstOf(self.clock, [(0.0, broken), (0.25, self.way)])
         self.ways[0].callback(FakePath())
         self.successResultOf(first)
 
@@ -149,7 +150,7 @@ class FirstOfTests(SynchronousTestCase):
         self.ways.clear()
         self.cancelled.clear()
         begin: Deferred[IPath] = Deferred()
-        first = firstOf(self.clock, 0.25, [lambda: begin, start])
+        first = firstOf(self.clock, [(0.0, lambda: begin), (0.25, start)])
         begin.errback(Failure(ConnectionDone()))
         self.failureResultOf(first, CancelledError)
         return self.cancelled
