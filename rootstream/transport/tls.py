@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
@@ -157,6 +158,9 @@ class TLSStream(PacketStream):
     def explain(self, reason: Failure) -> str:
         if reason.check(SSL.Error):
             return "the other side does not speak TLS"
+        if self.transport.getHandle().get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            # Our own goodbye, which comes too late, may have been answered by a reset.
+            return super().explain(Failure(ConnectionDone()))
         return super().explain(reason)
 
 
