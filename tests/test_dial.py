@@ -487,8 +487,7 @@ class TLSTests(DialTestCase):
         self.reactor.advance(DIAL_TIMEOUT)
         error = self.failureResultOf(dialled, HandshakeTimeout).value
         self.assertIn(
-            "(UDP: silent for 5 s; TCP: connection refused; "
-            "TLS: the other side does not speak TLS)",
+            "(UDP: silent for 5 s; TCP: connection refused; TLS: no valid TLS (",
             str(error),
         )
         self.assertEqual(self.flushLoggedErrors(), [])

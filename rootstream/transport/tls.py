@@ -157,11 +157,22 @@ class TLSStream(PacketStream):
 
     def explain(self, reason: Failure) -> str:
         if reason.check(SSL.Error):
-            return "the other side does not speak TLS"
+            return f"no valid TLS ({_words(reason.value)})"
         if self.transport.getHandle().get_shutdown() & SSL.RECEIVED_SHUTDOWN:
             # Our own goodbye, which comes too late, may have been answered by a reset.
             return super().explain(Failure(ConnectionDone()))
         return super().explain(reason)
+
+
+def _words(error: BaseException | None) -> str:
+    """
+    What OpenSSL says went wrong.  The words are its own, whatever was received.
+    """
+    match getattr(error, "args", None):
+        case ([*_, (_, _, str(words))],):
+            return words
+        case _:
+            return "unknown error"
 
 
 def _context() -> SSL.Context:
