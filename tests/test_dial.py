@@ -644,14 +644,27 @@ class StandbyTests(DialTestCase):
 
     def test_TLS(self) -> None:
         """
-        When TCP has not connected within a second, TLS is dialled as well.
+        When TCP has not connected in as long as it has in any attempt, TLS is dialled
+        as well.
         """
         dialled = self.connector(tlsPort=443).dialStandby()
-        self.reactor.advance(TLS_HEAD_START)
+        self.reactor.advance(TLS_HEAD_START - HEAD_START - 0.01)
+        self.assertEqual(self.tcpPorts(), [9876])
+        self.reactor.advance(0.01)
         self.assertEqual(self.tcpPorts(), [9876, 443])
         self.acceptTCP()
         self.assertEqual(self.successResultOf(dialled).transport, Transport.TLS)
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+
+    def test_preferred(self) -> None:
+        """
+        Where TLS is known to carry, it comes first.
+        """
+        connector = self.connector(tlsPort=443, preferred=lambda: Transport.TLS)
+        dialled = connector.dialStandby()
+        self.assertEqual(self.tcpPorts(), [443])
+        self.acceptTCP()
+        self.assertEqual(self.successResultOf(dialled).transport, Transport.TLS)
 
     def test_refused(self) -> None:
         """
