@@ -104,7 +104,7 @@ class TLSTests(LabTests):
         self.watch()
         self.router.dropUDP()
         moved = self.watcher.waitFor("path", transport="tls")
-        self.resumes("pictures over TLS", moved["mono"], 0.1, 1.0)
+        self.resumes("pictures over TLS", moved["mono"], 0.5, 1.5)
         # Suspect after 150 ms, and 0.7 s for TCP.
         self.within("without pictures", self.longestGap(), 1.5, 3.5)
         self.stayedConnected()
