@@ -203,7 +203,8 @@ class PairTests(TLSTestCase):
         self.lose(ConnectionDone())
         self.assertEqual(self.mine.lost, [(self.path, "closed by this side")])
         self.assertTrue(self.serverWire.disconnecting)
-        self.server.connectionLost(Failure(ConnectionDone()))
+        # By the answer to TLS's goodbye, which nobody reads any more.
+        self.server.connectionLost(Failure(ConnectionLost()))
         [(_, reason)] = self.theirs.lost
         self.assertEqual(reason, "the peer closed the connection")
 
@@ -262,8 +263,36 @@ class PairTests(TLSTestCase):
         self.client.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         self.assertTrue(self.clientWire.disconnecting)
         self.lose(ConnectionDone())
-        reason = "the other side does not speak TLS"
-        self.assertEqual(self.mine.lost, [(self.path, reason)])
+        [(path, reason)] = self.mine.lost
+        self.assertIs(path, self.path)
+        # What OpenSSL calls it depends on its version.
+        self.assertRegex(reason, r"^no valid TLS \([a-z0-9 ]+\)$")
+
+    def test_broken(self) -> None:
+        """
+        A byte changed on the way ends the connection; what came before is delivered.
+        """
+        self.exchange()
+        self.path.sendPackets([b"x" * 30])
+        self.exchange()
+        self.path.sendPackets([b"y" * 30])
+        sent = bytearray(self.clientWire.drainAll())
+        sent[20] ^= 1
+        self.server.dataReceived(bytes(sent))
+        self.assertTrue(self.serverWire.disconnecting)
+        self.server.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.theirs.packets, [b"x" * 30])
+        [(_, reason)] = self.theirs.lost
+        self.assertRegex(reason, r"^no valid TLS \([a-z0-9 ]+\)$")
+
+    def test_unnamedError(self) -> None:
+        """
+        An error that OpenSSL has no words for is one all the same.
+        """
+        for error in (SSL.Error([]), SSL.Error(), SSL.SysCallError(5, "x")):
+            self.setUp()
+            self.dialled.connectionLost(Failure(error))
+            self.assertEqual(self.mine.lost[0][1], "no valid TLS (unknown error)")
 
     def test_badLength(self) -> None:
         """

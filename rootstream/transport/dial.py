@@ -42,7 +42,7 @@ from rootstream.protocol.constants import (
     TCP_CONNECT_TIMEOUT,
     TLS_HEAD_START,
 )
-from rootstream.transport.race import firstOf
+from rootstream.transport.race import Way, firstOf
 from rootstream.transport.reconnect import PeerReconnector
 from rootstream.transport.resolve import Candidate, LookUp, lookUpInThread, resolve
 from rootstream.transport.tcp import PacketClientFactory, PacketStream
@@ -241,9 +241,7 @@ class DualConnector:
         ways = self._overStreams(candidates, self._shakeHandsOn)
         if self._udp:
             ways[Transport.UDP] = lambda: self._dialUDP(candidates)
-        preferred = self._preferred()
-        starts = {way: 0.0 if way == preferred else STARTS[way] for way in ways}
-        order = sorted(ways, key=lambda way: (starts[way], way))
+        timed = self._timed(ways)
 
         def failed(reason: Failure) -> Failure:
             failures = _each(reason)
@@ -254,15 +252,26 @@ class DualConnector:
                 return local[-1]
             causes = "; ".join(
                 f"{way.name}: {_cause(failure)}"
-                for way, failure in zip(order, failures, strict=True)
+                for way, failure in zip(timed, failures, strict=True)
             )
             return Failure(
                 HandshakeTimeout(f"no answer, or not authorised there ({causes})")
             )
 
-        return firstOf(
-            self._reactor, [(starts[way], ways[way]) for way in order]
-        ).addErrback(failed)
+        return firstOf(self._reactor, list(timed.values())).addErrback(failed)
+
+    def _timed(
+        self, ways: dict[Transport, Callable[[], Deferred[IPath]]]
+    ) -> dict[Transport, Way]:
+        """
+        When each way starts, in the order that they do.
+        """
+        preferred = self._preferred()
+        timed = {
+            way: (0.0 if way == preferred else STARTS[way], begin)
+            for way, begin in ways.items()
+        }
+        return dict(sorted(timed.items(), key=lambda each: (each[1][0], each[0])))
 
     def _dialUDP(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
         def shakeHands(candidate: Candidate) -> Deferred[IPath]:
@@ -276,14 +285,13 @@ class DualConnector:
 
     def dialStandby(self) -> Deferred[IPath]:
         """
-        A connection without a handshake, for a session that there is: TCP, or TLS when
-        TCP has not connected in a second.
+        A connection without a handshake, for a session that there is: TCP, and TLS as
+        long after it as in any attempt.
         """
 
         def dial(candidates: Sequence[Candidate]) -> Deferred[IPath]:
-            ways = self._overStreams(candidates, _pathOf)
-            later = {Transport.TCP: 0.0, Transport.TLS: TLS_HEAD_START}
-            return firstOf(self._reactor, [(later[way], ways[way]) for way in ways])
+            ways = self._timed(self._overStreams(candidates, _pathOf))
+            return firstOf(self._reactor, list(ways.values()))
 
         return resolve(self._reactor, self._host, self._port, self._lookUp).addCallback(
             dial

@@ -22,6 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IHandshakeListener,
@@ -156,8 +157,22 @@ class TLSStream(PacketStream):
 
     def explain(self, reason: Failure) -> str:
         if reason.check(SSL.Error):
-            return "the other side does not speak TLS"
+            return f"no valid TLS ({_words(reason.value)})"
+        if self.transport.getHandle().get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            # Our own goodbye, which comes too late, may have been answered by a reset.
+            return super().explain(Failure(ConnectionDone()))
         return super().explain(reason)
+
+
+def _words(error: BaseException | None) -> str:
+    """
+    What OpenSSL says went wrong.  The words are its own, whatever was received.
+    """
+    match getattr(error, "args", None):
+        case ([*_, (_, _, str(words))],):
+            return words
+        case _:
+            return "unknown error"
 
 
 def _context() -> SSL.Context:
