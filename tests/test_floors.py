@@ -63,11 +63,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.control",
         "rootstream.transport.clock",
+        "rootstream.transport.race",
         "rootstream.transport.resolve",
         "rootstream.transport.tcp",
         "rootstream.transport.udp",
     ),
-    ("rootstream.transport.listen", "rootstream.transport.reconnect"),
+    ("rootstream.transport.reconnect", "rootstream.transport.tls"),
+    ("rootstream.transport.listen",),
     ("rootstream.transport.dial",),
     (
         "rootstream.machine",
