@@ -9,6 +9,7 @@ a moment: dial at once and quietly, the session may yet go on) and when it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import AF_INET6
 from typing import Any
 
@@ -21,6 +22,7 @@ from rootstream.interfaces import IPacketSink, IPath
 from rootstream.peer import Peer
 from rootstream.standby import Standby
 from rootstream.transport.dial import DualConnector
+from rootstream.transport.netwatch import NetworkChange, watchNetwork
 from rootstream.transport.reconnect import PeerReconnector
 from rootstream.transport.udp import UDPPort, listenPackets
 
@@ -88,7 +90,8 @@ class DialledPeer:
         self._standby: Standby | None = None
         if tcp and standby:
             self._standby = Standby(reactor, peer, self._connector.dialStandby)
-        self._wasConnected = False
+        self._first = True
+        self._unwatch: Callable[[], None] | None = None
         self._over = False
         self._impaired = False
         self._redial: Deferred[IPath] | None = None
@@ -97,8 +100,9 @@ class DialledPeer:
 
     def start(self) -> None:
         """
-        Dial.
+        Dial, and again whenever the network changes.
         """
+        self._unwatch = watchNetwork(self._reactor, self.networkChanged)
         self._connector.connect()
 
     def _openUDP(self, family: int) -> UDPPort:
@@ -112,21 +116,32 @@ class DialledPeer:
             self._sockets[family] = socket
         return socket
 
-    def networkChanged(self) -> None:
+    def networkChanged(self, change: NetworkChange) -> None:
         """
         There may be a way where there was none: attempt at once, schedule reset.
+        What was tried on the network before is tried again.
         """
+        self._first = False
+        self._connector.startOver()
         self._schedule.tryNow()
-        self._peer.networkChanged()
+        if self._impaired:
+            self._stopRedialling()
+            self._redialNow()
+        self._peer.networkChanged(change)
+        if self._standby is not None:
+            self._standby.networkChanged()
 
     # --- what the schedule tells ---
 
     def attemptStarted(self, retries: int) -> None:
         """
-        An attempt begins; 0 is the first, before anything has failed.
+        An attempt begins; 0 is one before anything has failed, or since the network
+        has changed.
         """
-        number = f"attempt {retries} of {self._schedule.maxRetries}"
-        self._peer.dialled(number if retries else "first attempt")
+        cause = f"attempt {retries} of {self._schedule.maxRetries}"
+        if not retries:
+            cause = "first attempt" if self._first else "the network changed"
+        self._peer.dialled(cause)
 
     def attemptFailed(self, reason: Failure) -> bool:
         """
@@ -137,7 +152,7 @@ class DialledPeer:
             return False
         error = reason.value
         self._peer.attemptFailed(str(error))
-        first = not self._schedule.retries and not self._wasConnected
+        first, self._first = self._first, False
         if first and isinstance(error, LocalError):
             self._peer.gaveUp(error)
             return False
@@ -177,7 +192,7 @@ class DialledPeer:
         self._redialNow()
 
     def recovered(self) -> None:
-        self._wasConnected = True
+        self._first = False
         self._impaired = False
         self._stopRedialling()
         self._connector.reached()
@@ -191,6 +206,8 @@ class DialledPeer:
     def over(self) -> None:
         self._over = True
         self._impaired = False
+        if self._unwatch is not None:
+            self._unwatch()
         self._stopRedialling()
         if self._standby is not None:
             self._standby.stop()

@@ -62,12 +62,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rootstream.protocol.node",),
     (
         "rootstream.transport.clock",
+        "rootstream.transport.netlink",
         "rootstream.transport.resolve",
         "rootstream.transport.tcp",
         "rootstream.transport.udp",
     ),
-    ("rootstream.transport.listen", "rootstream.transport.reconnect"),
-    ("rootstream.transport.dial",),
+    (
+        "rootstream.transport.listen",
+        "rootstream.transport.network",
+        "rootstream.transport.reconnect",
+    ),
+    ("rootstream.transport.dial", "rootstream.transport.netwatch"),
     (
         "rootstream.machine",
         "rootstream.media.h264",

@@ -197,6 +197,13 @@ class Link:
         if self.established and not self._closing:
             self._routing.add(path, now)
 
+    @property
+    def paths(self) -> Sequence[IPath]:
+        """
+        The paths that there are, in use or not.
+        """
+        return [state.path for state in self._paths]
+
     def networkChanged(self, now: float) -> None:
         """
         Ask all paths whether they carry: that may have changed.

@@ -228,7 +228,8 @@ def watchNetwork(
     reactor: Any, changed: Callable[[NetworkChange], None]
 ) -> Callable[[], None]:
     """
-    Tell ``changed`` of each change of the network, until what is returned is called.
+    Tell ``changed`` of each change of the network, until what is returned is called;
+    calling that again does no harm.
     """
     watch = _watches.get(reactor)
     if watch is None:
@@ -237,7 +238,7 @@ def watchNetwork(
 
     def ended() -> None:
         end()
-        if not watch.watching:
-            _watches.pop(reactor, None)
+        if not watch.watching and _watches.get(reactor) is watch:
+            del _watches[reactor]
 
     return ended

@@ -60,9 +60,12 @@ class TCPPath:
 
     transport = Transport.TCP
 
-    def __init__(self, stream: PacketStream, address: tuple[str, int]) -> None:
+    def __init__(
+        self, stream: PacketStream, address: tuple[str, int], local: str | None = None
+    ) -> None:
         self._stream = stream
         self.address = address
+        self.local = local
 
     def __repr__(self) -> str:
         return f"<TCPPath to {self.address[0]} port {self.address[1]}>"
@@ -124,7 +127,8 @@ class PacketStream(Protocol):
 
     def connectionMade(self) -> None:
         peer = self.transport.getPeer()
-        self.path = TCPPath(self, (peer.host, peer.port))
+        here = getattr(self.transport.getHost(), "host", None)
+        self.path = TCPPath(self, (peer.host, peer.port), here)
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
