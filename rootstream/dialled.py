@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
 from rootstream.interfaces import IPacketSink, IPath
 from rootstream.peer import Peer
+from rootstream.protocol.constants import HEAD_START
 from rootstream.standby import Standby
 from rootstream.transport.dial import DualConnector
 from rootstream.transport.netwatch import NetworkChange, watchNetwork
@@ -28,7 +29,9 @@ from rootstream.transport.udp import UDPPort, listenPackets
 
 __all__ = ["DialledPeer"]
 
-#: Seconds between two quick attempts while a peer is impaired.
+#: Seconds between two quick attempts while a peer is impaired: the first wait, after
+#: an attempt that failed at once, and what doubling ends at.
+REDIAL_FIRST = 0.1
 REDIAL_INTERVAL = 1.0
 
 
@@ -88,14 +91,16 @@ class DialledPeer:
             tcp=tcp,
         )
         self._standby: Standby | None = None
-        if tcp and standby:
-            self._standby = Standby(reactor, peer, self._connector.dialStandby)
+        if tcp:
+            dial = self._connector.dialStandby
+            self._standby = Standby(reactor, peer, dial, warm=standby)
         self._first = True
         self._unwatch: Callable[[], None] | None = None
         self._over = False
         self._impaired = False
         self._redial: Deferred[IPath] | None = None
         self._redialLater: IDelayedCall | None = None
+        self._redialWait = REDIAL_FIRST
         peer.redialler = self
 
     def start(self) -> None:
@@ -124,12 +129,13 @@ class DialledPeer:
         self._first = False
         self._connector.startOver()
         self._schedule.tryNow()
-        if self._impaired:
-            self._stopRedialling()
-            self._redialNow()
         self._peer.networkChanged(change)
         if self._standby is not None:
             self._standby.networkChanged()
+        if self._impaired:
+            self._stopRedialling()
+            self._redialWait = REDIAL_FIRST
+            self.impaired()
 
     # --- what the schedule tells ---
 
@@ -177,11 +183,11 @@ class DialledPeer:
 
     def suspect(self) -> None:
         if self._standby is not None:
-            self._standby.want(atOnce=True)
+            self._standby.needed()
 
     def pathsChanged(self) -> None:
         if self._standby is not None:
-            self._standby.want()
+            self._standby.pathsChanged()
 
     def pathLost(self, path: IPath) -> None:
         if self._standby is not None:
@@ -189,11 +195,18 @@ class DialledPeer:
 
     def impaired(self) -> None:
         self._impaired = True
-        self._redialNow()
+        self.suspect()
+        if self._standby is None or self._peer.status().path is not None:
+            self._redialNow()
+        elif self._redial is None:
+            # A new connection carries the session that there is sooner than a
+            # handshake makes another.
+            self._redialLater = self._reactor.callLater(HEAD_START, self._redialNow)
 
     def recovered(self) -> None:
         self._first = False
         self._impaired = False
+        self._redialWait = REDIAL_FIRST
         self._stopRedialling()
         self._connector.reached()
         self.pathsChanged()
@@ -233,8 +246,9 @@ class DialledPeer:
         self._redial = None
         if self._impaired and not reason.check(CancelledError):
             self._redialLater = self._reactor.callLater(
-                REDIAL_INTERVAL, self._redialNow
+                self._redialWait, self._redialNow
             )
+            self._redialWait = min(2 * self._redialWait, REDIAL_INTERVAL)
 
     def _stopRedialling(self) -> None:
         if self._redialLater is not None:
