@@ -111,8 +111,7 @@ class Liveness:
 
     def speakUp(self, now: float) -> None:
         """
-        What the peer was last told may not have reached it: say something now, and
-        again soon, until it answers.
+        The peer may not know where we are now: say something, and a few times again.
         """
         self._mediaAt = now - QUIET_AFTER
         self._quiet = QUIET_AFTER
