@@ -268,7 +268,7 @@ class Peer:
         clock is known.  As exact as half the difference of the two directions'
         delays.
         """
-        offset = self._link.status().clockOffset
+        offset = self._link.clockOffset
         if offset is None:
             return None
         there = int(self._now() * 1_000_000) + offset

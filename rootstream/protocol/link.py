@@ -168,6 +168,14 @@ class Link:
             and all(not slot.sent.resendable for slot in self._slots)
         )
 
+    @property
+    def clockOffset(self) -> int | None:
+        """
+        What to add to our media clock to get the peer's, in microseconds; None before
+        it is known.
+        """
+        return self._inbox.clockOffset.offset
+
     def connect(self, path: IPath, now: float) -> None:
         """
         Dial on ``path``: INITs go out on it, repeated, until a handshake is
