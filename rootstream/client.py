@@ -13,6 +13,7 @@ from rootstream.dialled import DialledPeer
 from rootstream.errors import BadCode, LocalError
 from rootstream.identity import Code, Identity, parseCode
 from rootstream.interfaces import IPeerReceiver
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
 from rootstream.station import NO_PSK, Station
 
@@ -28,6 +29,7 @@ def connect(
     udp: bool = True,
     tcp: bool = True,
     standby: bool = True,
+    memory: NetworkMemory | None = None,
     psk: bytes = NO_PSK,
 ) -> Deferred[Peer]:
     """
@@ -40,7 +42,8 @@ def connect(
     gives up.
 
     ``receiver`` gets what the host sends; ``identity`` is ours; ``standby`` keeps a TCP
-    connection ready beside UDP; ``psk`` is 32 random bytes that the host has too, if it
+    connection ready beside UDP; ``memory`` knows which transport to begin with on
+    which network; ``psk`` is 32 random bytes that the host has too, if it
     wants any.
     """
     try:
@@ -71,5 +74,6 @@ def connect(
         udp=udp,
         tcp=tcp,
         standby=standby,
+        memory=memory,
     ).start()
     return connected

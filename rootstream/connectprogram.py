@@ -18,6 +18,7 @@ from rootstream.identity import Code, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
@@ -101,6 +102,7 @@ class ConnectProgram(Program):
             udp=settings.udp,
             tcp=settings.tcp,
             standby=settings.standby,
+            memory=NetworkMemory(settings.home, identity.x25519Private),
         ).addCallbacks(self._connected, self._neverConnected)
 
     def _connected(self, peer: Peer) -> None:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
 from rootstream.interfaces import IPacketSink, IPath
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
 from rootstream.protocol.constants import HEAD_START
 from rootstream.standby import Standby
@@ -73,10 +74,12 @@ class DialledPeer:
         udp: bool = True,
         tcp: bool = True,
         standby: bool = True,
+        memory: NetworkMemory | None = None,
     ) -> None:
         self._reactor = reactor
         self._peer = peer
         self._sink = sink
+        self._memory = memory
         self._sockets: dict[int, UDPPort] = {}
         self._schedule = _Schedule(sink, reactor, self)
         self._connector = DualConnector(
@@ -89,6 +92,7 @@ class DialledPeer:
             self._openUDP,
             udp=udp,
             tcp=tcp,
+            preferred=memory.preferred if memory is not None else lambda: None,
         )
         self._standby: Standby | None = None
         if tcp:
@@ -186,6 +190,9 @@ class DialledPeer:
             self._standby.needed()
 
     def pathsChanged(self) -> None:
+        path = self._peer.status().path
+        if self._memory is not None and path is not None:
+            self._memory.worked(path.transport)
         if self._standby is not None:
             self._standby.pathsChanged()
 

@@ -17,9 +17,11 @@ than a picture may wait.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,20 @@ _MAX_SIZE = 16 << 10
 _REMEMBERED = {"tcp": Transport.TCP, "tls": Transport.TLS}
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """
+    What worked on one network, and when, by the wall clock.
+    """
+
+    transport: Transport
+    when: float
+
+
+def _inThread(write: Callable[[], None]) -> None:
+    threading.Thread(target=write, name="rootstream-networks", daemon=True).start()
+
+
 class NetworkMemory:
     """
     The memory in one home.  ``secret`` is the owner's X25519 private key.
@@ -67,62 +83,64 @@ class NetworkMemory:
         *,
         gateway: Callable[[], Gateway | None] = findGateway,
         wallClock: Callable[[], float] = time.time,
+        later: Callable[[Callable[[], None]], None] = _inThread,
     ) -> None:
         self._home = Path(home)
         self._secret = secret
         self._gateway = gateway
         self._wallClock = wallClock
+        self._later = later
         self._writing = threading.Lock()
+        self._unwritten: bytes | None = None
         self._entries = self._load()
 
     def preferred(self) -> Transport | None:
         """
         What worked on the network that we are on now, if it was not UDP.
         """
-        key = self._network()
-        entry = self._entries.get(key) if key is not None else None
-        if entry is None or not self._fresh(entry[1]):
-            return None
-        return entry[0]
+        known = self._entries.get(self._network())
+        return known.transport if known and self._younger(known, EXPIRY) else None
 
     def worked(self, transport: Transport) -> None:
         """
         A session runs over ``transport`` on the network that we are on now.
         """
-        key = self._network()
-        if key is None:
+        network = self._network()
+        if not network:
             return
-        now = self._wallClock()
-        before = self._entries.get(key)
+        known = self._entries.get(network)
         if transport is Transport.UDP:
-            if before is None:
+            if known is None:
                 return
-            del self._entries[key]
+            del self._entries[network]
         else:
-            if before is not None and before[0] is transport:
-                # Also when the clock was set back.
-                if abs(now - before[1]) < RENEWAL:
-                    return
-            self._entries[key] = (transport, now)
-            while len(self._entries) > MAX_NETWORKS:
-                del self._entries[min(self._entries, key=lambda k: self._entries[k][1])]
+            same = known is not None and known.transport is transport
+            if known is not None and same and self._younger(known, RENEWAL):
+                return
+            self._entries[network] = _Known(transport, self._wallClock())
+            if len(self._entries) > MAX_NETWORKS:
+                del self._entries[min(self._entries, key=self._when)]
         self._save()
 
-    def _fresh(self, when: float) -> bool:
-        # What is dated from the future is from a clock that was wrong.
-        return 0 <= self._wallClock() - when < EXPIRY
+    def _when(self, network: str) -> float:
+        return self._entries[network].when
 
-    def _network(self) -> str | None:
+    def _younger(self, known: _Known, age: float) -> bool:
+        # What is dated from the future is from a clock that was wrong.
+        return 0 <= self._wallClock() - known.when < age
+
+    def _network(self) -> str:
         """
-        The name under which the network that we are on now is remembered.
+        The name under which the network that we are on now is remembered, or nothing
+        if it cannot be told from others.
         """
         try:
             gateway = self._gateway()
         except OSError as error:
             self._log.debug("The gateway is unknown: {reason}.", reason=error.strerror)
-            return None
+            return ""
         if gateway is None:
-            return None
+            return ""
         about = gateway.address.encode("ascii") + b" " + gateway.linkLayer
         return blake2b(
             about, digest_size=16, key=self._secret, person=b"rs-networks"
@@ -130,10 +148,10 @@ class NetworkMemory:
 
     # --- the file ---
 
-    def _load(self) -> dict[str, tuple[Transport, float]]:
+    def _load(self) -> dict[str, _Known]:
         try:
             with Home(self._home, create=False) as home:
-                data = home.read(_NAME, _MAX_SIZE, secret=True)
+                data = home.read(_NAME, _MAX_SIZE, secret=False)
             return {} if data is None else _parse(data)
         except (LocalError, ValueError) as error:
             self._log.warn(
@@ -144,14 +162,15 @@ class NetworkMemory:
             return {}
 
     def _save(self) -> None:
-        data = _format(self._entries)
-        threading.Thread(
-            target=self._write, args=(data,), name="rootstream-networks", daemon=True
-        ).start()
+        self._unwritten = _format(self._entries)
+        self._later(self._write)
 
-    def _write(self, data: bytes) -> None:
-        # One after another, or the older could win.
+    def _write(self) -> None:
+        # One after another, and each what is newest then, or the older could win.
         with self._writing:
+            data, self._unwritten = self._unwritten, None
+            if data is None:
+                return
             try:
                 with Home(self._home, create=False) as home:
                     home.publish(_NAME, data, 0o600, replace=True)
@@ -161,16 +180,16 @@ class NetworkMemory:
                 )
 
 
-def _format(entries: dict[str, tuple[Transport, float]]) -> bytes:
+def _format(entries: dict[str, _Known]) -> bytes:
     networks = {
-        key: {"transport": transport.name.lower(), "when": round(when)}
-        for key, (transport, when) in entries.items()
+        network: {"transport": known.transport.name.lower(), "when": round(known.when)}
+        for network, known in entries.items()
     }
     content = {"version": _VERSION, "networks": networks}
     return json.dumps(content, indent=1).encode("ascii") + b"\n"
 
 
-def _parse(data: bytes) -> dict[str, tuple[Transport, float]]:
+def _parse(data: bytes) -> dict[str, _Known]:
     """
     What is in a file of ours.  Raises `ValueError` for one that is not.
     """
@@ -181,11 +200,19 @@ def _parse(data: bytes) -> dict[str, tuple[Transport, float]]:
         if content["version"] != _VERSION:
             raise ValueError("it is of another version")
         entries = {
-            str(key): (_REMEMBERED[entry["transport"]], float(entry["when"]))
-            for key, entry in content["networks"].items()
+            network: _Known(_REMEMBERED[entry["transport"]], float(entry["when"]))
+            for network, entry in content["networks"].items()
         }
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError("it is not one of ours") from error
     if len(entries) > MAX_NETWORKS:
         raise ValueError("it has too many entries")
+    if not all(math.isfinite(known.when) for known in entries.values()):
+        raise ValueError("it has times that are none")
     return entries

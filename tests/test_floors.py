@@ -90,6 +90,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.muxing",
         "rootstream.media.screen",
         "rootstream.media.testsource",
+        "rootstream.networks",
         "rootstream.standby",
         "rootstream.station",
     ),

@@ -43,7 +43,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rootstream.errors import HandshakeTimeout, LocalError, NoTransport
-from rootstream.interfaces import IPacketSink, IPath
+from rootstream.interfaces import IPacketSink, IPath, Transport
 from rootstream.protocol.constants import (
     DIAL_TIMEOUT,
     HEAD_START,
@@ -179,12 +179,15 @@ class DualConnector:
         *,
         udp: bool = True,
         tcp: bool = True,
+        preferred: Callable[[], Transport | None] = lambda: None,
         lookUp: LookUp = lookUpInThread,
     ) -> None:
         """
         :param sink: gets the packets of TCP connections.
         :param openUDP: our UDP socket for an address family; its own sink gets the
             packets.  May raise `LocalError`.
+        :param preferred: asked at each attempt: what is likely to carry, if anything
+            is known.  That is dialled at once, besides UDP.
         """
         self._reactor = reactor
         self._host = host
@@ -195,6 +198,7 @@ class DualConnector:
         self._openUDP = openUDP
         self._udp = udp
         self._tcp = tcp
+        self._preferred = preferred
         self._lookUp = lookUp
         self._state = "disconnected"
         self._factoryStarted = False
@@ -346,9 +350,8 @@ class DualConnector:
                 HandshakeTimeout(f"no answer, or not authorised there ({causes})")
             )
 
-        return firstOf(self._reactor, HEAD_START, list(ways.values())).addErrback(
-            failed
-        )
+        headStart = 0.0 if self._preferred() == Transport.TCP else HEAD_START
+        return firstOf(self._reactor, headStart, list(ways.values())).addErrback(failed)
 
     def _dialUDP(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
         def shakeHands(candidate: Candidate) -> Deferred[IPath]:
