@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 
 from rootstream.networks import EXPIRY
@@ -52,6 +53,13 @@ class ChangeCase(LabTests):
         )
         for cause in causes:
             self.assertIn(cause, told)
+
+    def resumes(self, what: str, since: float, limit: float, margin: float) -> None:
+        """
+        Write down how long there were no pictures, too.
+        """
+        super().resumes(what, since, limit, margin)
+        sys.stdout.write(f"    without pictures: {self.longestGap():.3f} s\n")
 
 
 class InterfaceTests(ChangeCase):
@@ -177,15 +185,16 @@ class RouteTests(ChangeCase):
 
     def test_goneAndBack(self) -> None:
         """
-        A default route that was gone is used as soon as it is back.
+        A host's default route that was gone is used as soon as it is back.
         """
         self.countSessions()
         self.stream()
         self.watch()
-        viewer = self.network.b
-        viewer.ip("route", "del", "default")
+        host = self.network.a
+        host.ip("route", "del", "default")
         time.sleep(OUTAGE)
-        viewer.ip("route", "add", "default", "via", gatewayOf(viewer))
+        host.ip("route", "add", "default", "via", gatewayOf(host))
+        self.assertGreater(boottime() - self.pictures.arrivals[-1], OUTAGE / 2)
         self.resumes("pictures after the return", boottime(), 1.0, 3.0)
         self.stayedConnected()
         self.assertEqual(self.sessions(), 1)
