@@ -328,6 +328,21 @@ class DialOnceTests(DialTestCase):
         self.assertIs(self.successResultOf(dialled), path)
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
 
+    def test_preferred(self) -> None:
+        """
+        Where TCP is known to work it is dialled with UDP, and not after it; that is
+        asked anew for each attempt.
+        """
+        known: list[Transport | None] = [Transport.TCP, None]
+        connector = self.connector(preferred=known.pop)
+        for hosts in ([], [HOST]):
+            dialled = connector.dialOnce()
+            self.reactor.advance(0)
+            self.assertEqual(len(self.handshaker.over(Transport.UDP)), 1)
+            self.assertEqual(self.tcpHosts(), hosts)
+            dialled.cancel()
+            self.failureResultOf(dialled, CancelledError)
+
     def test_tcpWins(self) -> None:
         """
         When UDP is silent, TCP carries the handshake, and UDP stops trying (F47).
@@ -644,6 +659,30 @@ class DualConnectorTests(DialTestCase):
         connector.connect()
         failures = [told[0] for told in self.factory.told if isinstance(told, tuple)]
         self.assertEqual(failures, ["failed", "failed"])
+
+    def test_startOver(self) -> None:
+        """
+        An attempt that starts over dials everything anew, with a new head start, and
+        has not failed; without an attempt nothing happens.
+        """
+        connector = self.connector()
+        connector.startOver()
+        self.assertEqual(self.handshaker.open, {})
+        connector.connect()
+        self.reactor.advance(HEAD_START)
+        self.assertEqual(self.tcpHosts(), [HOST])
+        connector.startOver()
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.reactor.advance(HEAD_START - 0.01)
+        self.assertEqual(self.tcpHosts(), [HOST])
+        [path] = self.handshaker.over(Transport.UDP)
+        self.handshaker.answer(path)
+        self.assertEqual(
+            self.factory.told, ["doStart", "startedConnecting", path], self.factory.told
+        )
+        connector.startOver()
+        self.assertEqual(self.handshaker.open, {})
+        connector.disconnect()
 
     def test_reached(self) -> None:
         """

@@ -98,6 +98,19 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(toy.cleanedUp, 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_network(self) -> None:
+        """
+        A change of the network is written down, in words, as long as the program
+        runs.
+        """
+        toy = self.toy(events=self.events)
+        toy.startService()
+        self.reactor.changeNetwork("eth0 came up")
+        [event] = self.written()
+        self.assertEqual((event["event"], event["cause"]), ("network", "eth0 came up"))
+        toy.stopService()
+        self.assertEqual(self.reactor.watching, {})
+
     def test_duration(self) -> None:
         """
         With a duration it ends by itself, with status 0.
