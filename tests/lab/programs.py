@@ -23,7 +23,7 @@ __all__ = ["FPS", "PORT", "LabTestCase", "Pictures"]
 PORT = 9876
 
 #: Small, so that an encoder and a decoder fit in two processors beside the rest.
-SOURCE = "test:320x180@30"
+SIZE = "320x180"
 FPS = 30
 
 #: Of MPEG-TS (ISO/IEC 13818-1, 2.4.3.2): size and first byte of a packet.
@@ -89,11 +89,16 @@ class LabTestCase(ProgramTestCase):
     """
     One network, with a host on machine ``a`` and a viewer on ``b``.
 
+    :cvar fps: pictures a second of the test source.
+    :cvar nat: whether each is behind a NAT; the host's forwards its port.
     :ivar host: the host's process, once started.
     :ivar watcher: the viewer's process, once started.
     :ivar dialledAt: when the viewer began to dial.
     :ivar pictures: of the viewer.
     """
+
+    fps = FPS
+    nat = False
 
     host: Program
     watcher: Program
@@ -105,7 +110,9 @@ class LabTestCase(ProgramTestCase):
         Nothing runs yet; there are two identities.
         """
         super().setUp()
-        self.network = openNetwork(self)
+        self.network = openNetwork(self, self.nat)
+        if self.network.natA is not None:
+            self.network.natA.forward(PORT)
         self.router = self.network.router
 
     def startLabHost(self, *options: str) -> None:
@@ -116,7 +123,7 @@ class LabTestCase(ProgramTestCase):
             "host",
             *("--home", str(self.directory / "hosting")),
             *("--port", str(PORT)),
-            *("--source", SOURCE),
+            *("--source", f"test:{SIZE}@{self.fps}"),
             *options,
             launcher=self.network.a.inside([]),
         )
@@ -132,7 +139,7 @@ class LabTestCase(ProgramTestCase):
         key = (identity or self.hosting).key
         self.watcher = self.start(
             "connect",
-            formatCode(key, address or self.network.a.address, PORT),
+            formatCode(key, address or self.network.a.outside, PORT),
             *("--home", str(self.directory / "viewer")),
             *("--sink", "-"),
             *options,

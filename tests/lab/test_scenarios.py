@@ -25,6 +25,7 @@ LONG_LOOK = 15.0
 LEFT_ALONE = """
 import gc, json, os, sys, time
 from twisted.internet import reactor
+from twisted.logger import globalLogBeginner
 from rootstream import Identity, PeerReceiver, connect
 from rootstream.peer import Peer
 from rootstream.protocol.link import Link
@@ -64,6 +65,8 @@ def end():
     tell(event="held", **held())
     reactor.stop()
 
+# Until somebody takes them, Twisted keeps events, and with them whose they are.
+globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)
 useBoottime(reactor)
 reactor.callWhenRunning(begin)
 reactor.run()
