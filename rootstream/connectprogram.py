@@ -102,7 +102,7 @@ class ConnectProgram(Program):
             udp=settings.udp,
             tcp=settings.tcp,
             standby=settings.standby,
-            memory=NetworkMemory(settings.home, identity.x25519Private),
+            memory=NetworkMemory(settings.home, identity),
         ).addCallbacks(self._connected, self._neverConnected)
 
     def _connected(self, peer: Peer) -> None:

@@ -30,6 +30,7 @@ from twisted.logger import Logger
 
 from rootstream.errors import LocalError
 from rootstream.home import Home
+from rootstream.identity import Identity
 from rootstream.interfaces import Transport
 from rootstream.transport.network import Gateway, findGateway
 
@@ -68,7 +69,7 @@ def _inThread(write: Callable[[], None]) -> None:
 
 class NetworkMemory:
     """
-    The memory in one home.  ``secret`` is the owner's X25519 private key.
+    The memory in one home, for `connect`; ``identity`` is its owner's.
 
     Nothing that is wrong with the file stops a dial: a broken one is replaced, and
     where none can be written the memory lasts as long as the process.
@@ -79,14 +80,14 @@ class NetworkMemory:
     def __init__(
         self,
         home: str | Path,
-        secret: bytes,
+        identity: Identity,
         *,
         gateway: Callable[[], Gateway | None] = findGateway,
         wallClock: Callable[[], float] = time.time,
         later: Callable[[Callable[[], None]], None] = _inThread,
     ) -> None:
         self._home = Path(home)
-        self._secret = secret
+        self._secret = identity.x25519Private
         self._gateway = gateway
         self._wallClock = wallClock
         self._later = later

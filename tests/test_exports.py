@@ -19,6 +19,7 @@ PROMISED = [
     "IPeerReceiver",
     "Identity",
     "InputEvent",
+    "NetworkMemory",
     "Peer",
     "PeerReceiver",
     "PeerState",

@@ -15,12 +15,14 @@ from typing import Any
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from rootstream.identity import Identity
 from rootstream.interfaces import Transport
 from rootstream.networks import EXPIRY, MAX_NETWORKS, RENEWAL, NetworkMemory
 from rootstream.transport.network import Gateway
+from tests.virtual import identity
 
 TCP, TLS, UDP = Transport.TCP, Transport.TLS, Transport.UDP
-SECRET = b"s" * 32
+OWNER = identity(1)
 
 HOME = Gateway("192.168.1.1", bytes.fromhex("02fc00000001"))
 #: The address that all routers have, and another router.
@@ -42,7 +44,7 @@ class MemoryCase(SynchronousTestCase):
         self.now = 1_800_000_000.0
         self.later: list[Callable[[], None]] = []
 
-    def memory(self, secret: bytes = SECRET) -> NetworkMemory:
+    def memory(self, owner: Identity = OWNER) -> NetworkMemory:
         """
         The memory of a program that begins now.
         """
@@ -54,7 +56,7 @@ class MemoryCase(SynchronousTestCase):
 
         return NetworkMemory(
             self.home,
-            secret,
+            owner,
             gateway=findGateway,
             wallClock=lambda: self.now,
             later=self.later.append,
@@ -224,7 +226,7 @@ class FileTests(MemoryCase):
             self.assertNotIn(secret, text)
         [first] = self.content()["networks"]
         self.path.unlink()
-        self.memory(b"t" * 32).worked(TCP)
+        self.memory(identity(2)).worked(TCP)
         self.write()
         [second] = self.content()["networks"]
         self.assertNotEqual(first, second)
@@ -325,7 +327,7 @@ class FileTests(MemoryCase):
         """
         By itself it writes in a thread that holds up neither us nor our end.
         """
-        memory = NetworkMemory(self.home, SECRET, gateway=lambda: HOME)
+        memory = NetworkMemory(self.home, OWNER, gateway=lambda: HOME)
         memory.worked(TCP)
         for thread in threading.enumerate():
             if thread.name == "rootstream-networks":
