@@ -84,24 +84,6 @@ class LivenessTests(SynchronousTestCase):
             self.liveness.timerFired(ROUND_TRIP, now)
         self.assertEqual(spoken, [0.05, 0.1, 0.2, 0.4, 0.8])
 
-    def test_speakUp(self) -> None:
-        """
-        F64: when our own network has changed we speak up at once, and a few times
-        more, also where no media ever came.
-        """
-        self.letPass(START)
-        self.liveness.heard(START)
-        self.liveness.speakUp(START + 5)
-        spoken = []
-        now = START + 5
-        while now < START + 7:
-            if self.liveness.quiet(now):
-                spoken.append(round(now - START - 5, 6))
-            self.assertFalse(self.liveness.quiet(now))
-            self.liveness.pingDue(now)
-            now = self.liveness.nextTimer(ROUND_TRIP)
-        self.assertEqual(spoken, [0.0, 0.05, 0.15, 0.35, 0.75])
-
     def test_notQuiet(self) -> None:
         """
         While media keeps coming there is nothing to say; nor has a side that only

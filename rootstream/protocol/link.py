@@ -215,11 +215,9 @@ class Link:
 
     def networkChanged(self, now: float) -> None:
         """
-        Ask all paths whether they carry: that may have changed.  And let the peer
-        hear us: we may have another address.
+        Ask all paths whether they carry: that may have changed.
         """
         self._routing.askAll(now)
-        self._liveness.speakUp(now)
 
     def abandon(self, path: IPath) -> None:
         """

@@ -109,13 +109,6 @@ class Liveness:
         """
         self._pingAt = now
 
-    def speakUp(self, now: float) -> None:
-        """
-        The peer may not know where we are now: say something, and a few times again.
-        """
-        self._mediaAt = now - QUIET_AFTER
-        self._quiet = QUIET_AFTER
-
     def pingDue(self, now: float) -> bool:
         """
         Whether to send a PING now; the answer counts as sending it.
