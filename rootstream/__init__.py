@@ -22,6 +22,7 @@ from rootstream.protocol.events import (
     AudioFrame,
     Command,
     Control,
+    DrillReport,
     InputEvent,
     VideoFrame,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "AuthorizedPeers",
     "Command",
     "Control",
+    "DrillReport",
     "Host",
     "IPeerReceiver",
     "Identity",

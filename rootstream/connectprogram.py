@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -68,6 +69,14 @@ class ConnectProgram(Program):
         if settings.sink == "-":
             # Before anything is logged: standard output is the stream's from now on.
             self._openSink()
+
+    @property
+    def home(self) -> Path:
+        return self._settings.home
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return (self._peer,) if self._peer is not None else ()
 
     def _openSink(self) -> None:
         try:

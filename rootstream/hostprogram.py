@@ -70,6 +70,14 @@ class HostProgram(Program):
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
 
+    @property
+    def home(self) -> Path:
+        return self._settings.home
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return self._host.peers if self._host is not None else ()
+
     def begin(self) -> None:
         settings = self._settings
         identity = loadOrCreateIdentity(settings.home)

@@ -166,6 +166,9 @@ PING_REPEAT: Final = 0.25
 MAX_OWED_ANSWERS: Final = 16
 #: How long the old path may take to answer at least, before we move.
 OLD_PATH_PATIENCE: Final = 0.3
+#: Seconds that a rehearsal may last, and that the session has to return after it.
+MAX_DRILL: Final = 60.0
+DRILL_PATIENCE: Final = 10.0
 #: Conversations at once.  Only --allow-any lets strangers come near it.
 MAX_LINKS: Final = 16384
 #: Peers whose last timestamp is remembered, so that replays are told.

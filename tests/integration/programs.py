@@ -117,7 +117,8 @@ class Program:
         words = ["-n", "--pidfile=", "rootstream", *arguments]
         command = [*launcher, sys.executable, "-c", _TWISTD if twistd else _COMMAND]
         command += words if twistd else arguments
-        if arguments[0] != "identity" and "--events" not in arguments:
+        streams = arguments[0] not in ("identity", "drill")
+        if streams and "--events" not in arguments:
             command += ["--events", str(self.eventsPath)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(directory)}
         environment.pop("ROOTSTREAM_HOME", None)
