@@ -172,6 +172,13 @@ class Link:
         )
 
     @property
+    def paths(self) -> Sequence[IPath]:
+        """
+        All paths that the peer was heard on, or that we made ahead of need.
+        """
+        return tuple(state.path for state in self._paths)
+
+    @property
     def clockOffset(self) -> int | None:
         """
         What to add to our media clock to get the peer's, in microseconds; None before
@@ -208,13 +215,6 @@ class Link:
         """
         if self.established and not self._closing:
             self._routing.add(path, now)
-
-    @property
-    def paths(self) -> Sequence[IPath]:
-        """
-        The paths that there are, in use or not.
-        """
-        return [state.path for state in self._paths]
 
     def networkChanged(self, now: float) -> None:
         """
