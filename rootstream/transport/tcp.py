@@ -59,13 +59,11 @@ class TCPPath:
     """
 
     transport = Transport.TCP
+    local: str | None = None
 
-    def __init__(
-        self, stream: PacketStream, address: tuple[str, int], local: str | None = None
-    ) -> None:
+    def __init__(self, stream: PacketStream, address: tuple[str, int]) -> None:
         self._stream = stream
         self.address = address
-        self.local = local
 
     def __repr__(self) -> str:
         return f"<TCPPath to {self.address[0]} port {self.address[1]}>"
@@ -127,8 +125,7 @@ class PacketStream(Protocol):
 
     def connectionMade(self) -> None:
         peer = self.transport.getPeer()
-        here = getattr(self.transport.getHost(), "host", None)
-        self.path = TCPPath(self, (peer.host, peer.port), here)
+        self.path = TCPPath(self, (peer.host, peer.port))
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
@@ -136,6 +133,7 @@ class PacketStream(Protocol):
             _tune(self.transport.getHandle())
         if self._strangers is not None:
             self._strangers.arrived(self)
+        self.path.local = self.transport.getHost().host
 
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
