@@ -21,6 +21,7 @@ from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
 from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
+from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
 from rootstream.transport.clock import boottime
@@ -39,6 +40,7 @@ class ConnectSettings:
     sink: str
     udp: bool = True
     tcp: bool = True
+    tlsPort: int | None = DEFAULT_TLS_PORT
     standby: bool = True
 
 
@@ -110,6 +112,7 @@ class ConnectProgram(Program):
             identity=identity,
             udp=settings.udp,
             tcp=settings.tcp,
+            tlsPort=settings.tlsPort,
             standby=settings.standby,
             memory=NetworkMemory(settings.home, identity),
         ).addCallbacks(self._connected, self._neverConnected)

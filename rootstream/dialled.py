@@ -73,6 +73,7 @@ class DialledPeer:
         *,
         udp: bool = True,
         tcp: bool = True,
+        tlsPort: int | None = None,
         standby: bool = True,
         memory: NetworkMemory | None = None,
     ) -> None:
@@ -92,6 +93,7 @@ class DialledPeer:
             self._openUDP,
             udp=udp,
             tcp=tcp,
+            tlsPort=tlsPort,
             preferred=memory.preferred if memory is not None else lambda: None,
         )
         self._standby: Standby | None = None

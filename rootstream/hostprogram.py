@@ -44,6 +44,7 @@ class HostSettings:
     port: int
     interface: str
     source: str
+    tlsPort: int | None = None
     allow: Sequence[PeerKey] = ()
     allowAny: bool = False
 
@@ -93,11 +94,17 @@ class HostProgram(Program):
             self._receiverFor,
             port=settings.port,
             interface=settings.interface,
+            tlsPort=settings.tlsPort,
         )
         port = host.listen()
         self._host = host
-        self._events.write("listening", udp=port, tcp=port)
-        self.say(f"Listening on port {port}, UDP and TCP.")
+        ports: dict[str, Any] = {"udp": port, "tcp": port}
+        where = f"port {port}, UDP and TCP"
+        if host.tlsPort is not None:
+            ports["tls"] = host.tlsPort
+            where += f", and on port {host.tlsPort}, TLS"
+        self._events.write("listening", **ports)
+        self.say(f"Listening on {where}.")
         where = settings.interface or guessHost()
         self.say(describeIdentity(identity, where, port, qr=False))
         if settings.allowAny:

@@ -65,6 +65,7 @@ class HostProgramCase(SynchronousTestCase):
         allow: tuple[PeerKey, ...] | None = None,
         allowAny: bool = False,
         duration: float | None = None,
+        tlsPort: int | None = None,
     ) -> HostProgram:
         settings = HostSettings(
             home=self.home,
@@ -73,6 +74,7 @@ class HostProgramCase(SynchronousTestCase):
             source="the film",
             allow=(identity(1).key,) if allow is None else allow,
             allowAny=allowAny,
+            tlsPort=tlsPort,
         )
         program = HostProgram(
             self.reactor, settings, self.out, self.err, self.events, duration
@@ -143,7 +145,20 @@ class StartTests(HostProgramCase):
         self.assertNotIn("WARNING", said)
         [listening] = self.written("listening")
         self.assertEqual((listening["udp"], listening["tcp"]), (9876, 9876))
+        self.assertNotIn("tls", listening)
         self.assertEqual(self.opened, ["the film"])
+
+    def test_TLS(self) -> None:
+        """
+        With a TLS port it says and writes down that one too.
+        """
+        self.start(tlsPort=443)
+        self.assertIn(
+            "Listening on port 9876, UDP and TCP, and on port 443, TLS.\n",
+            self.out.getvalue(),
+        )
+        [listening] = self.written("listening")
+        self.assertEqual((listening["udp"], listening["tls"]), (9876, 443))
 
     def test_nobodyListed(self) -> None:
         """

@@ -251,7 +251,8 @@ class Relay:
     def _run(self) -> None:
         while True:
             sockets = [self._outside, self._inside, self._listener, *self._twins]
-            ready, _, _ = select.select([self._stop, *sockets], [], [])
+            waited: list[Any] = [self._stop, *sockets]
+            ready, _, _ = select.select(waited, [], [])
             if self._stop in ready:
                 return
             for one in ready:
