@@ -63,13 +63,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.control",
         "rootstream.transport.clock",
+        "rootstream.transport.netlink",
         "rootstream.transport.race",
         "rootstream.transport.resolve",
         "rootstream.transport.tcp",
         "rootstream.transport.udp",
     ),
-    ("rootstream.transport.reconnect", "rootstream.transport.tls"),
-    ("rootstream.transport.listen",),
+    (
+        "rootstream.transport.network",
+        "rootstream.transport.reconnect",
+        "rootstream.transport.tls",
+    ),
+    ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
     (
         "rootstream.machine",
@@ -88,6 +93,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.muxing",
         "rootstream.media.screen",
         "rootstream.media.testsource",
+        "rootstream.networks",
         "rootstream.standby",
         "rootstream.station",
     ),

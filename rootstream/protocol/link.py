@@ -172,6 +172,13 @@ class Link:
         )
 
     @property
+    def paths(self) -> Sequence[IPath]:
+        """
+        All paths that the peer was heard on, or that we made ahead of need.
+        """
+        return tuple(state.path for state in self._paths)
+
+    @property
     def clockOffset(self) -> int | None:
         """
         What to add to our media clock to get the peer's, in microseconds; None before
