@@ -41,6 +41,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathValidated,
     Recovered,
     SessionEstablished,
     Silent,
@@ -192,6 +193,7 @@ class Peer:
         self._again = False
         self._impaired = False
         self._handshakes: dict[IPath, Deferred[None]] = {}
+        self._joining: dict[IPath, Deferred[None]] = {}
         self._whenConnected: list[Deferred[Peer]] = []
         self._whenClosed: list[Deferred[None]] = []
         self._whenDrained: list[Deferred[None]] = []
@@ -420,12 +422,20 @@ class Peer:
         self._handshakes.pop(path, None)
         self._link.abandon(path)
 
-    def addPath(self, path: IPath) -> None:
+    def join(self, path: IPath) -> Deferred[None]:
         """
-        Make ``path``, which we dialled, a standby path of the session.
+        Make ``path``, which we dialled, a standby path of the session; fires when the
+        peer has answered on it.  (`rootstream.transport.dial.IHandshaker`.)
         """
+
+        def cancelled(_: Deferred[None]) -> None:
+            self._joining.pop(path, None)
+
+        waiting: Deferred[None] = Deferred(cancelled)
+        self._joining[path] = waiting
         self._link.addPath(path, self._now())
         self.pump()
+        return waiting
 
     @property
     def wantsStandby(self) -> bool:
@@ -534,6 +544,10 @@ class Peer:
                 pass
             case PathAuthenticated(path):
                 path.authenticated()
+            case PathValidated(path):
+                joined = self._joining.pop(path, None)
+                if joined is not None:
+                    joined.callback(None)
             case PathDropped(path):
                 path.close()
             case PathMoved(path, cause):

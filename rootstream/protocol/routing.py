@@ -23,6 +23,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathValidated,
     Suspect,
 )
 from rootstream.protocol.failover import Failover
@@ -181,7 +182,10 @@ class Routing:
         new = not state.validated
         self._paths.responded(state)
         self._failover.responded(state, now)
-        if new and state is self._failover.doubled(now):
+        if not new:
+            return
+        self._tell(PathValidated(state.path))
+        if state is self._failover.doubled(now):
             # It comes after the trouble began: it has missed what is under way.
             self._packing.again(state)
 
