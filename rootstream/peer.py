@@ -352,6 +352,8 @@ class Peer:
             redialler.over()
         for path in list(self._handshakes):
             self._handshakes.pop(path).cancel()
+        for path in self._link.paths:
+            path.close()
         self._forget(self._link)
         for connected in list(self._whenConnected):
             connected.cancel()

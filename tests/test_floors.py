@@ -63,10 +63,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.transport.clock",
         "rootstream.transport.resolve",
+        "rootstream.transport.sockets",
         "rootstream.transport.tcp",
-        "rootstream.transport.udp",
     ),
-    ("rootstream.transport.listen", "rootstream.transport.reconnect"),
+    ("rootstream.transport.reconnect", "rootstream.transport.udp"),
+    ("rootstream.transport.listen",),
     ("rootstream.transport.dial",),
     (
         "rootstream.machine",

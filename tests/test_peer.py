@@ -63,6 +63,7 @@ class ScriptedLink:
         self.finished = False
         self.drained = False
         self.path: FakePath | None = None
+        self.paths: list[FakePath] = []
 
     def nextEvent(self) -> Event | None:
         return self.events.popleft() if self.events else None
@@ -474,8 +475,9 @@ class EndingTests(ScriptedCase):
 
     def test_abandon(self) -> None:
         """
-        A forgotten peer leaves no timer, and nobody waits for it any more.
+        A forgotten peer leaves no timer and no path, and nobody waits for it any more.
         """
+        self.link.paths = [FakePath(), FakePath(Transport.TCP)]
         self.link.timer = 5.0
         self.peer.redialler = redialler = Redialler()
         shake = self.peer.handshake(self.path)
@@ -488,6 +490,7 @@ class EndingTests(ScriptedCase):
         self.successResultOf(drained)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(redialler.told, ["over"])
+        self.assertEqual([path.closed for path in self.link.paths], [True, True])
         self.assertEqual(self.forgotten, [self.link])
 
     def test_closedOverAStream(self) -> None:

@@ -168,6 +168,13 @@ class Link:
             and all(not slot.sent.resendable for slot in self._slots)
         )
 
+    @property
+    def paths(self) -> Sequence[IPath]:
+        """
+        All paths that the peer was heard on, or that we made ahead of need.
+        """
+        return tuple(state.path for state in self._paths)
+
     def connect(self, path: IPath, now: float) -> None:
         """
         Dial on ``path``: INITs go out on it, repeated, until a handshake is

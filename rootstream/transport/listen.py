@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 
 from rootstream.errors import AddressRefused, LocalError, PortInUse
 from rootstream.interfaces import IPacketSink
+from rootstream.transport.sockets import bindSocket
 from rootstream.transport.tcp import PacketServerFactory, Strangers
-from rootstream.transport.udp import PacketDatagrams, UDPPort, bindSocket
+from rootstream.transport.udp import PacketDatagrams, UDPPort
 
 __all__ = ["HostPorts", "listenBoth"]
 
@@ -45,6 +46,13 @@ class HostPorts:
         self.udp = tuple(udp)
         self.tcp = tuple(tcp)
         self.strangers = strangers
+
+    def renew(self) -> None:
+        """
+        The addresses of this machine have changed: see `UDPPort.renew`.
+        """
+        for port in self.udp:
+            port.renew()
 
     def close(self) -> Deferred[None]:
         """
@@ -77,7 +85,7 @@ def listenBoth(
     number = sockets[0].getsockname()[1]
     factory = PacketServerFactory(sink, clock)
     udp = [
-        UDPPort(reactor, PacketDatagrams(sink, clock), skt)
+        UDPPort(reactor, PacketDatagrams(sink, clock), skt, connects=True)
         for skt in sockets
         if skt.type == socket.SOCK_DGRAM
     ]
