@@ -38,6 +38,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
     Recovered,
     SessionEstablished,
     Silent,
@@ -506,6 +507,14 @@ class Peer:
                 self._tell("pathChanged", *describePath(path), cause)
                 if self.redialler is not None:
                     self.redialler.pathsChanged()
+            case PathNarrow(path, size):
+                self._log.info(
+                    "Peer {peer}: large packets are lost on the way to {address}, "
+                    "small ones are not: at most {size} bytes from now on.",
+                    peer=self.fingerprint,
+                    address=describePath(path)[1],
+                    size=size,
+                )
             case InitSent(path):
                 transport, address = describePath(path)
                 self._happened(

@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rootstream.home", "rootstream.interfaces", "rootstream.protocol.constants"),
     ("rootstream.protocol.events", "rootstream.protocol.status"),
     (
+        "rootstream.protocol.blackhole",
         "rootstream.protocol.frames",
         "rootstream.protocol.health",
         "rootstream.protocol.limiter",

@@ -191,6 +191,19 @@ class OutboxTests(SynchronousTestCase):
         self.assertTrue(self.outbox.admitVideo(False, 0))
         self.assertEqual(self.outbox.dropped, 3)
 
+    def test_giveUpVideo(self) -> None:
+        """
+        All video is dropped, each frame counted, and only a key frame may follow; sound
+        stays.
+        """
+        self.fill(3)
+        self.outbox.addAudio(b"a", START)
+        self.fill(2)
+        self.outbox.giveUpVideo()
+        self.assertEqual(self.take(START), [b"a"])
+        self.assertEqual(self.outbox.dropped, 2)
+        self.assertTrue(self.outbox.needKey)
+
     def test_clear(self) -> None:
         """
         `clear` drops all that waits, for a peer that starts anew.

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -33,6 +34,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
     Recovered,
     SessionEstablished,
     Silent,
@@ -229,6 +231,18 @@ class EventsTests(ScriptedCase):
         self.assertEqual(
             self.receiver.paths, [("udp", "192.0.2.1:9876", "it is nicer there")]
         )
+
+    def test_narrowPath(self) -> None:
+        """
+        That a path passes no large packets is a line in the log, and of no concern to
+        the application.
+        """
+        with capturedLogs() as logged:
+            self.happen(PathNarrow(self.path, 1200))
+        [line] = [formatEvent(event) for event in logged]
+        self.assertIn("192.0.2.1:9876", line)
+        self.assertIn("1200 bytes", line)
+        self.assertEqual(self.receiver.paths, [])
 
     def test_lostVideoIsNoCall(self) -> None:
         """

@@ -136,6 +136,14 @@ CHALLENGE_SIZE: Final = 8
 LOSS_REORDER: Final = 3
 #: And not before this (RFC 9002, 6.1.2: kGranularity).
 MINIMUM_PATIENCE: Final = 0.001
+#: What every path is taken to pass: IPv6 passes 1280 bytes, headers included.
+SMALL_PACKET: Final = 1200
+#: So many larger ones lost, in so many rounds with small ones that arrived, and none
+#: that arrived: the path swallows them (`rootstream.protocol.blackhole`).
+BLACK_HOLE_LOSSES: Final = 16
+BLACK_HOLE_ROUNDS: Final = 3
+#: Of one round no more count: a moment's outage loses any number.
+BLACK_HOLE_ROUND_LOSSES: Final = 8
 #: How long a packet that is not resent is waited for before it counts as lost.
 SENT_LIFE: Final = 2.0
 MAX_SENT_BYTES: Final = 16 << 20

@@ -144,6 +144,17 @@ class PathDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class PathNarrow:
+    """
+    Large packets are lost on ``path``, small ones are not: from now on none has more
+    than ``size`` bytes there.
+    """
+
+    path: IPath
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """
     ``path``, which is in use, stopped acknowledging for ``silence`` seconds.  Packets
@@ -263,6 +274,7 @@ Event = (
     | PathAuthenticated
     | PathMoved
     | PathDropped
+    | PathNarrow
     | Suspect
     | Impaired
     | Recovered

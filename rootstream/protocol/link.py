@@ -28,6 +28,8 @@ from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
     CLOSE_DELAYS,
+    MAX_CHUNK,
+    MAX_PACKET,
     REKEY_JITTER,
     SIMULTANEOUS_GRACE,
     TYPE_DATA,
@@ -45,6 +47,7 @@ from rootstream.protocol.events import (
     InitSent,
     InputEvent,
     KeyFrameWanted,
+    PathNarrow,
     SessionEstablished,
     VideoFrame,
 )
@@ -263,7 +266,10 @@ class Link:
             return False
         current = self._paths.current
         backlog = current.path.backlog if current is not None else 0
-        chunks = chunk(self._frameId, frame)
+        size = MAX_CHUNK
+        if current is not None:
+            size -= MAX_PACKET - current.size
+        chunks = chunk(self._frameId, frame, size)
         wanted = self._outbox.needKey
         if not self._outbox.admitVideo(frame.keyFrame, backlog):
             if not wanted:
@@ -570,12 +576,17 @@ class Link:
         batches: Batches = {}
         if not self.finished:
             dropped = self._outbox.dropped
+            current = self._paths.current
+            size = current.size if current is not None else 0
             try:
                 self._packing.fill(batches, self._farewell(now), now)
             except SessionExhausted:
                 # The timer finds the dead keys and the handshakes replace them.
                 self.timerFired(now)
-            if self._outbox.dropped > dropped:
+            if current is not None and current.size < size:
+                self._events.append(PathNarrow(current.path, current.size))
+                self._events.append(KeyFrameWanted())
+            elif self._outbox.dropped > dropped:
                 self._events.append(KeyFrameWanted())
             if self._closing is not None and not self._closesAt:
                 self._finish(*self._closing, byPeer=False)

@@ -76,6 +76,15 @@ class Outbox:
             if frame:
                 self._dropFrame(frame)
 
+    def giveUpVideo(self) -> None:
+        """
+        Drop all video: it is cut into packets that do not get through.
+        """
+        frames = {frame for _, _, frame in self._queue if frame}
+        self._queue = deque(each for each in self._queue if not each[2])
+        self.dropped += len(frames)
+        self.needKey = True
+
     def clear(self) -> None:
         """
         Drop everything: the peer that it was for is gone.

@@ -22,6 +22,7 @@ from rootstream.protocol.constants import (
     AMPLIFICATION,
     CHALLENGE_ATTEMPTS,
     CHALLENGE_SIZE,
+    MAX_PACKET,
     MAX_UNVALIDATED_PATHS,
     MAX_VALIDATED_PATHS,
     PATH_PROBE_HOLD,
@@ -44,6 +45,8 @@ class PathState:
     challenge: bytes | None = None
     challengeAt: float = 0.0
     challengesLeft: int = 0
+    #: How large a packet may be on it.
+    size: int = MAX_PACKET
 
     def allows(self, size: int) -> bool:
         """
