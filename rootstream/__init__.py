@@ -21,6 +21,7 @@ from rootstream.protocol.events import (
     AudioFrame,
     Command,
     Control,
+    DrillReport,
     InputEvent,
     VideoFrame,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "AuthorizedPeers",
     "Command",
     "Control",
+    "DrillReport",
     "Host",
     "IPeerReceiver",
     "Identity",

@@ -9,6 +9,7 @@ a moment: dial at once and quietly, the session may yet go on) and when it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import AF_INET6
 from typing import Any
 
@@ -17,7 +18,7 @@ from twisted.internet.interfaces import IConnector, IDelayedCall
 from twisted.python.failure import Failure
 
 from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
-from rootstream.interfaces import IPacketSink, IPath
+from rootstream.interfaces import IPacketSink, IPath, Transport
 from rootstream.peer import Peer
 from rootstream.protocol.constants import HEAD_START
 from rootstream.standby import Standby
@@ -70,6 +71,8 @@ class DialledPeer:
         *,
         udp: bool = True,
         tcp: bool = True,
+        tlsPort: int | None = None,
+        preferred: Callable[[], Transport | None] = lambda: None,
         standby: bool = True,
     ) -> None:
         self._reactor = reactor
@@ -87,6 +90,8 @@ class DialledPeer:
             self._openUDP,
             udp=udp,
             tcp=tcp,
+            tlsPort=tlsPort,
+            preferred=preferred,
         )
         self._standby: Standby | None = None
         if tcp:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.connectprogram
@@ -20,6 +22,7 @@ from rootstream.errors import SinkError
 from rootstream.host import Host
 from rootstream.identity import loadOrCreateIdentity
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from tests.test_control import askerOf
 from tests.virtual import (
     HOST,
     HOST_PORT,
@@ -160,6 +163,38 @@ class StreamTests(ConnectProgramCase):
         self.assertEqual(states[0]["peer"], identity(2).key.fingerprint)
         [path] = self.written("path")
         self.assertEqual(path["address"], "192.0.2.1:9876")
+        self.stop(program)
+
+    def test_drill(self) -> None:
+        """
+        Asked through its home for a drill, it rehearses with the host: the session goes
+        on over TCP meanwhile.
+        """
+        program = self.start()
+        self.reactor.elapse(1.0)
+        connection = askerOf(self.reactor, self.home)
+        connection.dataReceived(b'{"command": "drill", "peer": null}\n')
+        self.reactor.elapse(8.0)
+        [answer] = json.loads(connection.transport.value())["peers"]
+        self.assertEqual(answer["peer"], identity(2).key.fingerprint)
+        self.assertIn("moved to TCP", answer["text"])
+        [event] = self.written("drill")
+        self.assertEqual((event["seconds"], event["moved_to"]), (3.0, "tcp"))
+        self.assertLess(event["back_after_s"], 3.0)
+        self.assertEqual(self.hostReceiver.route[-1], "CONNECTED")
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.stop(program)
+
+    def test_notYetConnected(self) -> None:
+        """
+        Before it is connected there is nobody to rehearse with.
+        """
+        program = self.program()
+        program.startService()
+        connection = askerOf(self.reactor, self.home)
+        connection.dataReceived(b'{"command": "drill"}\n')
+        self.assertEqual(connection.transport.value(), b'{"peers": []}\n')
+        connection.connectionLost(Failure(ConnectionDone()))
         self.stop(program)
 
     def test_statistics(self) -> None:

@@ -15,6 +15,7 @@ PROMISED = [
     "AuthorizedPeers",
     "Command",
     "Control",
+    "DrillReport",
     "Host",
     "IPeerReceiver",
     "Identity",

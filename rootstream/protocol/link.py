@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rootstream.errors import BadPacket
+from rootstream.errors import BadPacket, LocalError
 from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
@@ -35,10 +35,12 @@ from rootstream.protocol.constants import (
     TYPE_DATA,
     TYPE_RESP,
 )
+from rootstream.protocol.drill import Drill
 from rootstream.protocol.events import (
     AudioFrame,
     Closed,
     Control,
+    DrillEnded,
     Event,
     Expired,
     Impaired,
@@ -150,6 +152,7 @@ class Link:
         self._packetsInOrder = 0
         # What the sessions that are gone had counted.
         self._gone = [0, 0, 0]
+        self._drill: Drill | None = None
 
     # --- towards us ---
 
@@ -250,7 +253,8 @@ class Link:
                 return self._sendVideo(media, now)
             case AudioFrame():
                 plain = bytes((FrameType.AUDIO,)) + frames.encodeAudio(media)
-                if not self.established:
+                current = self._paths.current
+                if not self.established or (current and current.congested(now)):
                     return False
                 self._outbox.addAudio(plain, now)
             case Control():
@@ -265,15 +269,12 @@ class Link:
             self._outbox.needKey = True
             return False
         current = self._paths.current
-        backlog = current.path.backlog if current is not None else 0
+        congested = current is not None and current.congested(now)
         size = MAX_CHUNK
         if current is not None:
             size -= MAX_PACKET - current.size
         chunks = chunk(self._frameId, frame, size)
-        wanted = self._outbox.needKey
-        if not self._outbox.admitVideo(frame.keyFrame, backlog):
-            if not wanted:
-                self._events.append(KeyFrameWanted())
+        if not self._outbox.admitVideo(frame.keyFrame, congested, now):
             return False
         self._frameId = (self._frameId + 1) & 0xFFFFFFFF
         self._framesSent += 1
@@ -286,6 +287,8 @@ class Link:
         """
         if self._closing or self.finished:
             return
+        # Or a goodbye by a transport that counts as dead would not be heard.
+        self.endDrill(now)
         self._closing = code, text
         self._dialling.clear()
         self._outbox.clear()
@@ -295,6 +298,44 @@ class Link:
             self._finish(code, text, byPeer=False)
         elif current.path.transport != Transport.UDP:
             del self._closesAt[1:]
+
+    def drill(self, transport: Transport, seconds: float, now: float) -> None:
+        """
+        Rehearse: for so long the session behaves as if ``transport`` were dead, both
+        ways.  `DrillEnded` follows, once it is back or had its time to return.
+
+        Raises `LocalError` when one runs already, or there is nothing to rehearse.
+        """
+        if self._drill is not None:
+            raise LocalError("a drill is running already; wait for its end")
+        if not self._watching:
+            raise LocalError(
+                "there is no session to rehearse with; try again once it is connected"
+            )
+        self._drill = Drill(
+            transport,
+            seconds,
+            self._slots,
+            self._paths,
+            self._inbox,
+            self._liveness,
+            now,
+        )
+
+    def endDrill(self, now: float) -> None:
+        """
+        End a rehearsal now, if there is one; its `DrillEnded` follows.
+        """
+        drill, self._drill = self._drill, None
+        if drill is not None:
+            self._events.append(DrillEnded(drill.report(now)))
+
+    def _observe(self, now: float) -> None:
+        """
+        Let a rehearsal note what has just happened.
+        """
+        if self._drill is not None and self._drill.observe(now):
+            self.endDrill(now)
 
     def discard(self) -> None:
         """
@@ -357,6 +398,8 @@ class Link:
         """
         if self.finished or self._closing:
             return
+        if self._drill is not None and self._drill.blocks(path, now):
+            return
         if self._dialling.active:
             if self._credentials.public > self.remote:
                 # Unless our own INITs evidently do not get through.
@@ -387,6 +430,9 @@ class Link:
         Take a batch of packets, each DATA, RESP or RETRY, that came by ``path``.
         Whatever does not open is dropped and changes nothing but a count.
         """
+        drill = self._drill
+        if drill is not None and drill.blocks(path, now):
+            return
         for packet in packets:
             kind = packet[0]
             if kind == TYPE_DATA:
@@ -397,6 +443,8 @@ class Link:
                 self._respReceived(packet, path, now)
             else:
                 self._dialling.retry(packet, now)
+        if drill is not None:
+            self._observe(now)
 
     def _dataReceived(self, slot: Slot, packet: bytes, path: IPath, now: float) -> None:
         session = slot.session
@@ -426,6 +474,7 @@ class Link:
         if heard.media:
             self._liveness.mediaCame(now)
         if heard.close is not None:
+            self.endDrill(now)
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return
         newest = counter > largest and slot is self._slots.current
@@ -514,8 +563,15 @@ class Link:
             self._keysHeld(now)
         self._events.extend(self._inbox.timerFired(now))
         self._routing.timerFired(now)
+        current = self._paths.current
+        if current is not None:
+            # Half is left, so that what comes next is not refused again.
+            congested = current.congested(now, 0.5)
+            if self._outbox.looks(congested, now):
+                self._events.append(KeyFrameWanted())
         if self._watching:
             self._routing.watch(now)
+        self._observe(now)
 
     @property
     def _watching(self) -> bool:
@@ -536,6 +592,7 @@ class Link:
             self._dialling.clear()
         slot = self._slots.current
         if slot is None:
+            self.endDrill(now)
             self._events.append(Expired())
             return
         if self._liveness.impaired:
@@ -558,6 +615,7 @@ class Link:
             self._packing.nextTimer(),
             min(self._closesAt, default=None),
             self._routing.nextTimer() if self._watching else None,
+            self._drill.nextTimer() if self._drill is not None else None,
         )
         return min((at for at in times if at is not None), default=None)
 
@@ -596,7 +654,13 @@ class Link:
         self._answers.clear()
         for batch in batches.values():
             self._bytesSent += sum(map(len, batch))
-        return list(batches.items())
+        leaving = list(batches.items())
+        if self._drill is not None:
+            leaving = self._drill.passed(leaving, now)
+            self._observe(now)
+        for path, batch in leaving:
+            self._paths.given(path, batch, now)
+        return leaving
 
     def _farewell(self, now: float) -> bytes | None:
         """
