@@ -245,7 +245,7 @@ class SlowStreamTests(SynchronousTestCase):
             kernel = (LOWAT + CHUNK) / MEGABIT
             frame = 3 * times * FRAME
             worst = max(wire.latencies)
-            self.assertLess(worst, MAX_BACKLOG_DELAY * 1.5 + kernel + frame, times)
+            self.assertLess(worst, MAX_BACKLOG_DELAY + kernel + frame, times)
             self.assertGreater(len(wire.latencies), 600 / times / 3)
 
     def test_enough(self) -> None:
@@ -263,8 +263,11 @@ class SlowStreamTests(SynchronousTestCase):
         taken.
         """
         wire = SlowWire(4 * MEGABIT)
-        wire.stream(1, 60_000, 60_000)
         emptyAt = wire.now
+        large = VideoFrame(bytes(60_000), 0, True)
+        while wire.link.send(large, wire.now):
+            wire.pump(wire.b)
+            wire.run(0.03)
         while not wire.b.eventsOf(KeyFrameWanted):
             self.assertFalse(wire.link.send(VideoFrame(b"x", 0), wire.now))
             wire.run(0.01)
@@ -279,7 +282,9 @@ class SlowStreamTests(SynchronousTestCase):
         Sound waits no longer than pictures do; input is never refused.
         """
         wire = SlowWire(MEGABIT)
-        wire.stream(1, 20_000, 20_000)
+        while wire.link.send(VideoFrame(bytes(20_000), 0, True), wire.now):
+            wire.pump(wire.b)
+            wire.run(0.03)
         sound = AudioFrame(b"sound", 0, 48000, 2, 960)
         self.assertFalse(wire.link.send(sound, wire.now))
         self.assertTrue(wire.link.send([InputEvent(1, 2, 3)], wire.now))
