@@ -42,16 +42,22 @@ class BlackHole:
         Nothing sent up to now counts.
         """
         self._since = newest
+        self._acquit()
+
+    def _acquit(self) -> None:
         self._lost = 0
         self._lostInRound = 0
         self._rounds = 0
-        self._roundEnd = newest
+        self._roundEnd = -1
 
     def largeArrived(self, newest: int) -> None:
         """
         A large packet was acknowledged: no black hole so far.
         """
-        self.restart(max(newest, self._since))
+        if newest > self._since:
+            self._since = newest
+        if self._lost:
+            self._acquit()
 
     def smallArrived(self, counter: int) -> None:
         """
