@@ -41,6 +41,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
     PathValidated,
     Recovered,
     SessionEstablished,
@@ -383,6 +384,8 @@ class Peer:
             redialler.over()
         for path in list(self._handshakes):
             self._handshakes.pop(path).cancel()
+        for path in self._link.paths:
+            path.close()
         self._forget(self._link)
         for connected in list(self._whenConnected):
             connected.cancel()
@@ -555,6 +558,14 @@ class Peer:
                 self._tell("pathChanged", *describePath(path), cause)
                 if self.redialler is not None:
                     self.redialler.pathsChanged()
+            case PathNarrow(path, size):
+                self._log.info(
+                    "Peer {peer}: large packets are lost on the way to {address}, "
+                    "small ones are not: at most {size} bytes from now on.",
+                    peer=self.fingerprint,
+                    address=describePath(path)[1],
+                    size=size,
+                )
             case InitSent(path):
                 transport, address = describePath(path)
                 self._happened(

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -34,6 +35,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
     PathValidated,
     Recovered,
     SessionEstablished,
@@ -67,6 +69,7 @@ class ScriptedLink:
         self.finished = False
         self.drained = False
         self.path: FakePath | None = None
+        self.paths: list[FakePath] = []
 
     def nextEvent(self) -> Event | None:
         return self.events.popleft() if self.events else None
@@ -234,6 +237,18 @@ class EventsTests(ScriptedCase):
         self.assertEqual(
             self.receiver.paths, [("udp", "192.0.2.1:9876", "it is nicer there")]
         )
+
+    def test_narrowPath(self) -> None:
+        """
+        That a path passes no large packets is a line in the log, and of no concern to
+        the application.
+        """
+        with capturedLogs() as logged:
+            self.happen(PathNarrow(self.path, 1200))
+        [line] = [formatEvent(event) for event in logged]
+        self.assertIn("192.0.2.1:9876", line)
+        self.assertIn("1200 bytes", line)
+        self.assertEqual(self.receiver.paths, [])
 
     def test_lostVideoIsNoCall(self) -> None:
         """
@@ -536,8 +551,9 @@ class EndingTests(ScriptedCase):
 
     def test_abandon(self) -> None:
         """
-        A forgotten peer leaves no timer, and nobody waits for it any more.
+        A forgotten peer leaves no timer and no path, and nobody waits for it any more.
         """
+        self.link.paths = [FakePath(), FakePath(Transport.TCP)]
         self.link.timer = 5.0
         self.peer.redialler = redialler = Redialler()
         shake = self.peer.handshake(self.path)
@@ -550,6 +566,7 @@ class EndingTests(ScriptedCase):
         self.successResultOf(drained)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(redialler.told, ["over"])
+        self.assertEqual([path.closed for path in self.link.paths], [True, True])
         self.assertEqual(self.forgotten, [self.link])
 
     def test_closedOverAStream(self) -> None:

@@ -153,6 +153,17 @@ class PathDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class PathNarrow:
+    """
+    Large packets are lost on ``path``, small ones are not: from now on none has more
+    than ``size`` bytes there.
+    """
+
+    path: IPath
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Suspect:
     """
     ``path``, which is in use, stopped acknowledging for ``silence`` seconds.  Packets
@@ -306,6 +317,7 @@ Event = (
     | PathValidated
     | PathMoved
     | PathDropped
+    | PathNarrow
     | Suspect
     | Impaired
     | Recovered

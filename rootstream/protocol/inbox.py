@@ -17,7 +17,9 @@ from rootstream.protocol.channel import ReliableReceiver, ReliableSender
 from rootstream.protocol.constants import (
     KEYFRAME_REQUEST_INTERVAL,
     MAX_OWED_ANSWERS,
+    MIN_DATA,
     PADDING,
+    SMALL_PACKET,
 )
 from rootstream.protocol.events import (
     AudioReceived,
@@ -36,6 +38,7 @@ from rootstream.protocol.recovery import SentPackets
 from rootstream.protocol.video import Reassembler
 
 _VIDEO = int(FrameType.VIDEO)
+_ROOM = SMALL_PACKET - MIN_DATA
 _MEDIA = frozenset(
     (FrameType.VIDEO, FrameType.AUDIO, FrameType.INPUT, FrameType.CONTROL)
 )
@@ -268,13 +271,14 @@ class Inbox:
     def messagesDue(self, timeout: float, now: float) -> list[bytes]:
         """
         Plaintexts with the messages to send, or to send again after ``timeout``.
-        They are padded, so that their size does not tell a keystroke.
+        They are padded, so that their size does not tell a keystroke, and small, so
+        that any path passes them.
         """
         due: list[tuple[int, bytes]] = []
         for kind, channel in self._channels():
             for seq, message in channel.due(now, timeout):
                 due.append((kind, frames.encodeNumbered(seq, message)))
-        return frames.packFrames(due, padTo=PADDING) if due else []
+        return frames.packFrames(due, PADDING, _ROOM) if due else []
 
     def _channels(self) -> tuple[tuple[FrameType, ReliableSender], ...]:
         return (

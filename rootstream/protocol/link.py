@@ -28,6 +28,8 @@ from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
     CLOSE_DELAYS,
+    MAX_CHUNK,
+    MAX_PACKET,
     REKEY_JITTER,
     SIMULTANEOUS_GRACE,
     TYPE_DATA,
@@ -47,6 +49,7 @@ from rootstream.protocol.events import (
     InitSent,
     InputEvent,
     KeyFrameWanted,
+    PathNarrow,
     SessionEstablished,
     VideoFrame,
 )
@@ -250,7 +253,8 @@ class Link:
                 return self._sendVideo(media, now)
             case AudioFrame():
                 plain = bytes((FrameType.AUDIO,)) + frames.encodeAudio(media)
-                if not self.established:
+                current = self._paths.current
+                if not self.established or (current and current.congested(now)):
                     return False
                 self._outbox.addAudio(plain, now)
             case Control():
@@ -265,12 +269,12 @@ class Link:
             self._outbox.needKey = True
             return False
         current = self._paths.current
-        backlog = current.path.backlog if current is not None else 0
-        chunks = chunk(self._frameId, frame)
-        wanted = self._outbox.needKey
-        if not self._outbox.admitVideo(frame.keyFrame, backlog):
-            if not wanted:
-                self._events.append(KeyFrameWanted())
+        congested = current is not None and current.congested(now)
+        size = MAX_CHUNK
+        if current is not None:
+            size -= MAX_PACKET - current.size
+        chunks = chunk(self._frameId, frame, size)
+        if not self._outbox.admitVideo(frame.keyFrame, congested, now):
             return False
         self._frameId = (self._frameId + 1) & 0xFFFFFFFF
         self._framesSent += 1
@@ -559,6 +563,12 @@ class Link:
             self._keysHeld(now)
         self._events.extend(self._inbox.timerFired(now))
         self._routing.timerFired(now)
+        current = self._paths.current
+        if current is not None:
+            # Half is left, so that what comes next is not refused again.
+            congested = current.congested(now, 0.5)
+            if self._outbox.looks(congested, now):
+                self._events.append(KeyFrameWanted())
         if self._watching:
             self._routing.watch(now)
         self._observe(now)
@@ -624,12 +634,17 @@ class Link:
         batches: Batches = {}
         if not self.finished:
             dropped = self._outbox.dropped
+            current = self._paths.current
+            size = current.size if current is not None else 0
             try:
                 self._packing.fill(batches, self._farewell(now), now)
             except SessionExhausted:
                 # The timer finds the dead keys and the handshakes replace them.
                 self.timerFired(now)
-            if self._outbox.dropped > dropped:
+            if current is not None and current.size < size:
+                self._events.append(PathNarrow(current.path, current.size))
+                self._events.append(KeyFrameWanted())
+            elif self._outbox.dropped > dropped:
                 self._events.append(KeyFrameWanted())
             if self._closing is not None and not self._closesAt:
                 self._finish(*self._closing, byPeer=False)
@@ -639,11 +654,13 @@ class Link:
         self._answers.clear()
         for batch in batches.values():
             self._bytesSent += sum(map(len, batch))
-        if self._drill is None:
-            return list(batches.items())
-        passed = self._drill.passed(batches.items(), now)
-        self._observe(now)
-        return passed
+        leaving = list(batches.items())
+        if self._drill is not None:
+            leaving = self._drill.passed(leaving, now)
+            self._observe(now)
+        for path, batch in leaving:
+            self._paths.given(path, batch, now)
+        return leaving
 
     def _farewell(self, now: float) -> bytes | None:
         """

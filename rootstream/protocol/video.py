@@ -48,15 +48,16 @@ _FLAGS: Final = 8
 _SHARED: Final = slice(6, VIDEO_HEADER)
 
 
-def chunk(frameId: int, frame: VideoFrame) -> list[bytes]:
+def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]:
     """
-    Cut a frame into the plaintexts of packets, ready to seal.
+    Cut a frame into the plaintexts of packets, ready to seal, with at most ``size``
+    bytes of it each.
     """
     data = memoryview(frame.data)
-    count = -(-len(data) // MAX_CHUNK)
+    count = -(-len(data) // size)
     if not 0 < count <= MAX_CHUNKS:
         raise LocalError(
-            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * MAX_CHUNK} can "
+            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * size} can "
             "be sent: lower the bitrate or the quality"
         )
     if not (0 <= frame.timestamp < 1 << 48 and 0 <= frame.reorder <= MAX_REORDER):
@@ -75,7 +76,7 @@ def chunk(frameId: int, frame: VideoFrame) -> list[bytes]:
                 kind,
                 place(frameId, index, count),
                 about,
-                data[index * MAX_CHUNK : (index + 1) * MAX_CHUNK],
+                data[index * size : (index + 1) * size],
             )
         )
         for index in range(count)
