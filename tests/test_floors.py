@@ -26,6 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rootstream.home", "rootstream.interfaces", "rootstream.protocol.constants"),
     ("rootstream.protocol.events", "rootstream.protocol.status"),
     (
+        "rootstream.protocol.backlog",
+        "rootstream.protocol.blackhole",
         "rootstream.protocol.frames",
         "rootstream.protocol.health",
         "rootstream.protocol.limiter",
@@ -63,13 +65,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.control",
         "rootstream.transport.clock",
+        "rootstream.transport.netlink",
         "rootstream.transport.race",
         "rootstream.transport.resolve",
+        "rootstream.transport.sockets",
         "rootstream.transport.tcp",
+    ),
+    (
+        "rootstream.transport.reconnect",
+        "rootstream.transport.tls",
         "rootstream.transport.udp",
     ),
-    ("rootstream.transport.reconnect", "rootstream.transport.tls"),
-    ("rootstream.transport.listen",),
+    ("rootstream.transport.network",),
+    ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
     (
         "rootstream.machine",
@@ -88,6 +96,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.muxing",
         "rootstream.media.screen",
         "rootstream.media.testsource",
+        "rootstream.networks",
         "rootstream.standby",
         "rootstream.station",
     ),
