@@ -473,7 +473,7 @@ class Link:
         if slot.confirmsAt:
             slot.confirmsAt = []
         if self._slots.isHalfOpen(slot):
-            if counter == 0:
+            if opened[0][0] == 0:
                 # It left when our RESP came: no repetition to mistake it for.
                 self._inbox.roundTrip.sample(now - session.createdAt)
             self._establish(slot, now)
