@@ -72,10 +72,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.transport.tcp",
     ),
     (
+        "rootstream.transport.batch",
         "rootstream.transport.reconnect",
         "rootstream.transport.tls",
-        "rootstream.transport.udp",
     ),
+    ("rootstream.transport.udp",),
     ("rootstream.transport.network",),
     ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
