@@ -16,6 +16,7 @@ from rootstream.identity import (
 )
 from rootstream.interfaces import IPeerReceiver
 from rootstream.machine import PeerState
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer, PeerReceiver
 from rootstream.protocol.events import (
     AudioFrame,
@@ -38,6 +39,7 @@ __all__ = [
     "IPeerReceiver",
     "Identity",
     "InputEvent",
+    "NetworkMemory",
     "Peer",
     "PeerReceiver",
     "PeerState",

@@ -13,6 +13,7 @@ from rootstream.dialled import DialledPeer
 from rootstream.errors import BadCode, LocalError
 from rootstream.identity import Code, Identity, parseCode
 from rootstream.interfaces import IPeerReceiver
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
 from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.station import NO_PSK, Station
@@ -30,6 +31,7 @@ def connect(
     tcp: bool = True,
     tlsPort: int | None = DEFAULT_TLS_PORT,
     standby: bool = True,
+    memory: NetworkMemory | None = None,
     psk: bytes = NO_PSK,
 ) -> Deferred[Peer]:
     """
@@ -43,8 +45,9 @@ def connect(
 
     ``receiver`` gets what the host sends; ``identity`` is ours; without ``tcp`` there
     are no connections, with TLS or without; ``tlsPort`` is where the host may listen
-    for TLS (None: nowhere); ``standby`` keeps a connection ready beside UDP; ``psk`` is
-    32 random bytes that the host has too, if it wants any.
+    for TLS (None: nowhere); ``standby`` keeps a connection ready beside UDP; ``memory``
+    knows which transport to begin with on which network; ``psk`` is 32 random bytes
+    that the host has too, if it wants any.
     """
     try:
         parsed = parseCode(code) if isinstance(code, str) else code
@@ -75,5 +78,6 @@ def connect(
         tcp=tcp,
         tlsPort=tlsPort if tcp else None,
         standby=standby,
+        memory=memory,
     ).start()
     return connected

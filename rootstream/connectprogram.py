@@ -19,6 +19,7 @@ from rootstream.identity import Code, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
 from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
@@ -113,6 +114,7 @@ class ConnectProgram(Program):
             tcp=settings.tcp,
             tlsPort=settings.tlsPort,
             standby=settings.standby,
+            memory=NetworkMemory(settings.home, identity),
         ).addCallbacks(self._connected, self._neverConnected)
 
     def _connected(self, peer: Peer) -> None:

@@ -18,6 +18,7 @@ from rootstream.protocol.constants import DEFAULT_PORT
 from rootstream.protocol.link import GOODBYE
 from rootstream.station import NO_PSK, Station
 from rootstream.transport.listen import HostPorts, listenBoth
+from rootstream.transport.netwatch import NetworkChange, watchNetwork
 
 __all__ = ["Host"]
 
@@ -56,6 +57,7 @@ class Host:
         self._interface = interface
         self._tlsPort = tlsPort
         self._ports: HostPorts | None = None
+        self._unwatch: Callable[[], None] | None = None
         self._quietUntil = 0.0
         self._shownError: str | None = None
         self._station = Station(
@@ -96,12 +98,22 @@ class Host:
             self._interface,
             self._tlsPort,
         )
+        self._unwatch = watchNetwork(self._reactor, self._networkChanged)
         return self._ports.port
+
+    def _networkChanged(self, change: NetworkChange) -> None:
+        if self._ports is not None:
+            self._ports.renew()
+        for peer in self.peers:
+            peer.networkChanged(change)
 
     def close(self, text: str = "goodbye", code: int = GOODBYE) -> Deferred[None]:
         """
         Say goodbye to all peers and close the ports.
         """
+        unwatch, self._unwatch = self._unwatch, None
+        if unwatch is not None:
+            unwatch()
         goodbyes = [peer.close(text, code) for peer in self.peers]
 
         def closePorts(_: object) -> Deferred[None] | None:

@@ -52,6 +52,7 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.link import GOODBYE, Link
 from rootstream.protocol.status import LinkStatus
+from rootstream.transport.netwatch import NetworkChange
 
 __all__ = ["Peer", "PeerReceiver", "describePath"]
 
@@ -436,10 +437,15 @@ class Peer:
         """
         return self.connected and self._link.wantsStandby
 
-    def networkChanged(self) -> None:
+    def networkChanged(self, change: NetworkChange) -> None:
         """
-        Ask all paths whether they carry.
+        Ask all paths whether they carry.  Connections from an address that is gone
+        do not, and would say so only after seconds.
         """
+        for path in self._link.paths:
+            if path.local in change.gone:
+                path.close()
+                self.pathLost(path, f"our address {path.local} is gone")
         self._link.networkChanged(self._now())
         self.pump()
 

@@ -7,7 +7,7 @@ A fault of this side is said in one line, and the program ends with status 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from rootstream.interfaces import IPath
 from rootstream.peer import Peer, PeerReceiver
 from rootstream.rehearsal import drillPeers
 from rootstream.transport.clock import boottime
+from rootstream.transport.netwatch import NetworkChange, watchNetwork
 
 __all__ = ["EXIT_FAILED", "EXIT_FAULT", "Program", "Watched"]
 
@@ -56,6 +57,7 @@ class Program(Service):
         self._duration = duration
         self._statistics: LoopingCall | None = None
         self._end: IDelayedCall | None = None
+        self._unwatch: Callable[[], None] | None = None
         self._control: ControlSocket | None = None
         self._startedAt = 0.0
         self._ending = False
@@ -66,6 +68,8 @@ class Program(Service):
         self._startedAt = boottime()
         try:
             self._events = EventLog(self._eventsPath)
+            # Before anybody acts on a change, it is written down.
+            self._unwatch = watchNetwork(self._reactor, self._networkChanged)
             self.begin()
         except RootstreamError as error:
             self.fault(error)
@@ -96,6 +100,9 @@ class Program(Service):
         The peers that there are.
         """
         return ()
+
+    def _networkChanged(self, change: NetworkChange) -> None:
+        self._events.write("network", cause=change.cause)
 
     def begin(self) -> None:
         """
@@ -162,6 +169,8 @@ class Program(Service):
             self._statistics.stop()
         if self._end is not None and self._end.active():
             self._end.cancel()
+        if self._unwatch is not None:
+            self._unwatch()
         # What takes too long is left: the process must end.
         over = self.cleanUp().addTimeout(STOP_TIMEOUT, self._reactor)
         return over.addBoth(lambda _: self._events.close())

@@ -7,6 +7,8 @@ from __future__ import annotations
 import gc
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.errors import SinkError
 from rootstream.host import Host
 from rootstream.identity import loadOrCreateIdentity
+from rootstream.networks import NetworkMemory
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.transport.network import Gateway
 from tests.test_control import askerOf
 from tests.virtual import (
     HOST,
@@ -69,7 +73,14 @@ class ConnectProgramCase(SynchronousTestCase):
         self.sink = FakeSink()
         self.sinkOptions: dict[str, Any] = {}
         self.opened: list[str] = []
+        self.gateway: Gateway | None = None
+        self.later: list[Callable[[], None]] = []
         self.patch(rootstream.connectprogram, "openSink", self.openSink)
+        self.patch(
+            rootstream.connectprogram,
+            "NetworkMemory",
+            partial(NetworkMemory, gateway=self.findGateway, later=self.later.append),
+        )
         self.home = Path(self.mktemp())
         self.events = self.mktemp()
         self.out, self.err = io.StringIO(), io.StringIO()
@@ -79,6 +90,9 @@ class ConnectProgramCase(SynchronousTestCase):
         self.opened.append(spec)
         self.sinkOptions = options
         return self.sink
+
+    def findGateway(self) -> Gateway | None:
+        return self.gateway
 
     def program(self, sink: str = "null", **options: Any) -> ConnectProgram:
         duration = options.pop("duration", None)
@@ -129,6 +143,21 @@ class StreamTests(ConnectProgramCase):
     """
     A viewer that is connected.
     """
+
+    def test_memory(self) -> None:
+        """
+        What carried the stream on this network is remembered in the home.
+        """
+        self.gateway = Gateway("192.0.2.254", bytes(6))
+        self.reactor.blockUDP()
+        self.listen()
+        program = self.program()
+        program.startService()
+        self.reactor.elapse(1.0)
+        [write] = self.later
+        write()
+        self.assertIn("tcp", (self.home / "networks").read_text("ascii"))
+        self.stop(program)
 
     def test_intoTheSink(self) -> None:
         """

@@ -796,6 +796,30 @@ class DualConnectorTests(DialTestCase):
         failures = [told[0] for told in self.factory.told if isinstance(told, tuple)]
         self.assertEqual(failures, ["failed", "failed"])
 
+    def test_startOver(self) -> None:
+        """
+        An attempt that starts over dials everything anew, with a new head start, and
+        has not failed; without an attempt nothing happens.
+        """
+        connector = self.connector()
+        connector.startOver()
+        self.assertEqual(self.handshaker.open, {})
+        connector.connect()
+        self.reactor.advance(HEAD_START)
+        self.assertEqual(self.tcpHosts(), [HOST])
+        connector.startOver()
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.reactor.advance(HEAD_START - 0.01)
+        self.assertEqual(self.tcpHosts(), [HOST])
+        [path] = self.handshaker.over(Transport.UDP)
+        self.handshaker.answer(path)
+        self.assertEqual(
+            self.factory.told, ["doStart", "startedConnecting", path], self.factory.told
+        )
+        connector.startOver()
+        self.assertEqual(self.handshaker.open, {})
+        connector.disconnect()
+
     def test_reached(self) -> None:
         """
         A peer that is heard by other means ends the attempt, silently, and the

@@ -20,6 +20,7 @@ PROMISED = [
     "IPeerReceiver",
     "Identity",
     "InputEvent",
+    "NetworkMemory",
     "Peer",
     "PeerReceiver",
     "PeerState",

@@ -65,17 +65,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.control",
         "rootstream.transport.clock",
+        "rootstream.transport.netlink",
         "rootstream.transport.race",
         "rootstream.transport.resolve",
         "rootstream.transport.sockets",
         "rootstream.transport.tcp",
     ),
     (
+        "rootstream.transport.network",
         "rootstream.transport.reconnect",
         "rootstream.transport.tls",
         "rootstream.transport.udp",
     ),
-    ("rootstream.transport.listen",),
+    ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
     (
         "rootstream.machine",
@@ -94,6 +96,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.muxing",
         "rootstream.media.screen",
         "rootstream.media.testsource",
+        "rootstream.networks",
         "rootstream.standby",
         "rootstream.station",
     ),

@@ -105,6 +105,19 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(toy.cleanedUp, 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_network(self) -> None:
+        """
+        A change of the network is written down, in words, as long as the program
+        runs.
+        """
+        toy = self.toy(events=self.events)
+        toy.startService()
+        self.reactor.changeNetwork("eth0 came up")
+        [event] = self.written()
+        self.assertEqual((event["event"], event["cause"]), ("network", "eth0 came up"))
+        toy.stopService()
+        self.assertEqual(self.reactor.watching, {})
+
     def test_control(self) -> None:
         """
         A program with a home can be asked there while it runs, and one without has no

@@ -109,6 +109,7 @@ class PacketStreamTests(SynchronousTestCase):
         verifyObject(IPullProducer, Unsent(self.wire))
         self.assertEqual(self.path.transport, Transport.TCP)
         self.assertEqual(self.path.address, ("192.0.2.1", 1111))
+        self.assertEqual(self.path.local, self.wire.getHost().host)
         self.assertIn("192.0.2.1", repr(self.path))
         self.path.authenticated()
 

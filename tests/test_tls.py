@@ -110,7 +110,7 @@ class PairTests(TLSTestCase):
         self.assertEqual(self.path.address, ("192.0.2.1", 1111))
         self.assertIn("TLSPath to 192.0.2.1", repr(self.path))
         self.assertEqual(self.client.getHost(), self.clientWire.getHost())
-        self.client.writeSequence([])
+        self.client.beneath.writeSequence([b""])
 
     def test_carries(self) -> None:
         """

@@ -30,12 +30,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.dialled
 import rootstream.host
+import rootstream.service
 import rootstream.transport.clock
 from rootstream.errors import PortInUse
 from rootstream.identity import Code, Identity
 from rootstream.interfaces import IPacketSink
 from rootstream.peer import PeerReceiver
 from rootstream.protocol.events import AudioFrame, Control, InputEvent, VideoFrame
+from rootstream.transport.netwatch import NetworkChange
 from rootstream.transport.tcp import PacketServerFactory, Strangers
 from rootstream.transport.tls import TLSServerFactory
 from tests.doubles import MemoryNet, MemoryPort
@@ -180,6 +182,9 @@ class _PipeEnd:
     def getPeer(self) -> IPv4Address:
         return self._peer
 
+    def getHost(self) -> IPv4Address:
+        return self.other._peer
+
     def write(self, data: bytes) -> None:
         self._reactor.callLater(DELAY, self._carry, data)
 
@@ -262,6 +267,9 @@ class _Ports:
         self.port = udp.address[1]
         self.tlsPort = tlsPort
 
+    def renew(self) -> None:
+        self._reactor.renewals += 1
+
     def close(self) -> Deferred[None]:
         for port in {self.port, self.tlsPort or self.port}:
             del self._reactor.tcpListeners[self._udp.address[0], port]
@@ -288,6 +296,7 @@ class VirtualReactor(MemoryReactorClock):
     A reactor, and the only network there is.
 
     @ivar net: where UDP goes.
+    @ivar watching: who is told when the network changes.
     @ivar tcpBlocked: connections stay open and carry nothing; new ones time out.
     @ivar tcpRefused: nobody listens: a dial fails at once.
     @ivar blockedPorts: where TCP is blocked, if not everywhere.
@@ -301,6 +310,9 @@ class VirtualReactor(MemoryReactorClock):
         self.blockedPorts: set[int] = set()
         self.tcpListeners: dict[tuple[str, int], Factory[Any]] = {}
         self.pipes: list[_PipeEnd] = []
+        self.watching: dict[object, Callable[[NetworkChange], None]] = {}
+        #: How often a host renewed the sockets of its peers.
+        self.renewals = 0
         self.ephemeral = itertools.count(40000)
         # Numbers of zero would hide a clock that was never started.
         self.rightNow = 1000.0
@@ -311,7 +323,28 @@ class VirtualReactor(MemoryReactorClock):
         """
         test.patch(rootstream.dialled, "listenPackets", self._listenPackets)
         test.patch(rootstream.host, "listenBoth", self._listenBoth)
+        for module in (rootstream.dialled, rootstream.host, rootstream.service):
+            test.patch(module, "watchNetwork", self._watchNetwork)
         test.patch(rootstream.transport.clock, "time", _BootClock(self))
+
+    def changeNetwork(self, cause: str = "a cable was plugged in", *gone: str) -> None:
+        """
+        Tell everybody who watches the network that it changed, and which addresses
+        are gone.
+        """
+        for changed in list(self.watching.values()):
+            changed(NetworkChange(cause, frozenset(gone)))
+
+    def _watchNetwork(
+        self, reactor: Any, changed: Callable[[NetworkChange], None]
+    ) -> Callable[[], None]:
+        token = object()
+        self.watching[token] = changed
+
+        def end() -> None:
+            self.watching.pop(token, None)
+
+        return end
 
     def _listenPackets(
         self, reactor: Any, sink: IPacketSink, port: int, interface: str

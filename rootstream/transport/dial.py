@@ -141,6 +141,9 @@ class DualConnector:
         if self._state != "connecting":
             # By whatever the factory told of it.
             return
+        self._begin()
+
+    def _begin(self) -> None:
         attempt = self.dialOnce()
         if self._state == "connecting":
             self._attempt = attempt
@@ -149,6 +152,19 @@ class DualConnector:
             # By what the dialling itself brought about.
             attempt.addBoth(lambda _: None)
             attempt.cancel()
+
+    def startOver(self) -> None:
+        """
+        Begin the attempt anew, if there is one: its connections and addresses were
+        of another network.  It counts as the same attempt.
+        """
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            # What is cancelled now has not failed.
+            self._state = "disconnected"
+            attempt.cancel()
+            self._state = "connecting"
+            self._begin()
 
     def stopConnecting(self) -> None:
         if self._state != "connecting":

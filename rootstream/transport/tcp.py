@@ -67,6 +67,7 @@ class TCPPath:
     """
 
     transport = Transport.TCP
+    local: str | None = None
 
     def __init__(self, stream: PacketStream, address: tuple[str, int]) -> None:
         self._stream = stream
@@ -184,6 +185,7 @@ class PacketStream(Protocol):
         self._below = self.prepare()
         if self._strangers is not None:
             self._strangers.arrived(self)
+        self.path.local = self.transport.getHost().host
 
     def prepare(self) -> Unsent:
         """
