@@ -36,6 +36,7 @@ from rootstream.protocol.events import (
     PathDropped,
     PathMoved,
     PathNarrow,
+    PathValidated,
     Recovered,
     SessionEstablished,
     Silent,
@@ -64,6 +65,7 @@ class ScriptedLink:
         self.dialled: list[IPath] = []
         self.abandoned: list[IPath] = []
         self.lost: list[tuple[IPath, str]] = []
+        self.added: list[IPath] = []
         self.finished = False
         self.drained = False
         self.path: FakePath | None = None
@@ -87,6 +89,9 @@ class ScriptedLink:
 
     def abandon(self, path: IPath) -> None:
         self.abandoned.append(path)
+
+    def addPath(self, path: IPath, now: float) -> None:
+        self.added.append(path)
 
     def pathLost(self, path: IPath, reason: str, now: float) -> None:
         self.lost.append((path, reason))
@@ -273,6 +278,21 @@ class EventsTests(ScriptedCase):
         self.assertEqual(self.receiver.states[-1][2], "heard again after 31.2 s")
         self.assertEqual(self.receiver.route[-1], "CONNECTED")
         self.assertEqual(self.forgotten, [])
+
+    def test_join(self) -> None:
+        """
+        A path has joined when the peer has answered on it; one that was given up may
+        answer.
+        """
+        first, second = FakePath(Transport.TCP), FakePath(Transport.TCP)
+        joined, given = self.peer.join(first), self.peer.join(second)
+        self.assertEqual(self.link.added, [first, second])
+        given.addErrback(lambda reason: reason.trap(CancelledError) and None)
+        given.cancel()
+        self.happen(PathValidated(second), PathValidated(FakePath()))
+        self.assertNoResult(joined)
+        self.happen(PathValidated(first))
+        self.assertIsNone(self.successResultOf(joined))
 
     def test_health(self) -> None:
         """

@@ -125,6 +125,15 @@ class PathAuthenticated:
 
 
 @dataclass(frozen=True, slots=True)
+class PathValidated:
+    """
+    The peer has answered a challenge on ``path`` for the first time.
+    """
+
+    path: IPath
+
+
+@dataclass(frozen=True, slots=True)
 class PathMoved:
     """
     From now on packets go out on ``path``, because of ``cause``, in words.
@@ -305,6 +314,7 @@ Event = (
     | InitLapsed
     | SessionEstablished
     | PathAuthenticated
+    | PathValidated
     | PathMoved
     | PathDropped
     | PathNarrow

@@ -57,7 +57,7 @@ from rootstream.protocol.failover import Failover
 from rootstream.protocol.frames import FrameType
 from rootstream.protocol.handshake import InitPayload, Invitation
 from rootstream.protocol.handshakes import Credentials, Dialling, Indices
-from rootstream.protocol.inbox import Inbox
+from rootstream.protocol.inbox import Heard, Inbox
 from rootstream.protocol.liveness import Liveness
 from rootstream.protocol.outbox import Outbox
 from rootstream.protocol.packing import Batches, Packing
@@ -433,52 +433,69 @@ class Link:
         drill = self._drill
         if drill is not None and drill.blocks(path, now):
             return
+        run: list[bytes] = []
+        same = b""
         for packet in packets:
+            if same and packet.startswith(same):
+                run.append(packet)
+                continue
+            if run:
+                self._dataReceived(run, path, now)
+                run = []
             kind = packet[0]
-            if kind == TYPE_DATA:
-                slot = self._slots.get(int.from_bytes(packet[1:5], "little"))
-                if slot is not None:
-                    self._dataReceived(slot, packet, path, now)
+            same = packet[:5] if kind == TYPE_DATA else b""
+            if same:
+                run.append(packet)
             elif kind == TYPE_RESP:
                 self._respReceived(packet, path, now)
             else:
                 self._dialling.retry(packet, now)
+        if run:
+            self._dataReceived(run, path, now)
         if drill is not None:
             self._observe(now)
 
-    def _dataReceived(self, slot: Slot, packet: bytes, path: IPath, now: float) -> None:
+    def _dataReceived(self, packets: Sequence[bytes], path: IPath, now: float) -> None:
+        """
+        Take DATA of one session.
+        """
+        slot = self._slots.get(int.from_bytes(packets[0][1:5], "little"))
+        if slot is None:
+            return
         session = slot.session
         largest = session.replay.largest
-        plain = session.open(packet)
-        if plain is None:
+        before = session.bytesReceived
+        opened = session.openMany(packets)
+        if not opened:
             return
-        counter = session.lastOpened
-        size = len(packet)
+        size = session.bytesReceived - before
         self._bytesReceived += size
-        if counter > largest:
-            self._packetsInOrder += 1
-            self._packetsExpected += counter - largest
         if slot.confirmsAt:
             slot.confirmsAt = []
         if self._slots.isHalfOpen(slot):
             self._establish(slot, now)
         self._heard(path, size, now)
+        heard = Heard(largest)
+        violation = None
         try:
-            heard = self._inbox.take(plain, path, slot.sent, now)
+            self._inbox.take(opened, heard, path, slot.sent, now)
         except BadPacket as error:
-            self.close(PROTOCOL_VIOLATION, str(error), now)
-            return
+            violation = str(error)
         self._events.extend(heard.events)
+        self._packetsInOrder += heard.newest
+        self._packetsExpected += heard.largest - largest
+        if violation is not None:
+            self.close(PROTOCOL_VIOLATION, violation, now)
+            return
         if heard.elicits:
-            slot.owesAck(now, counter > largest + 1)
+            slot.owesAck(now, heard.elicits, heard.largest - largest > heard.newest)
         if heard.media:
             self._liveness.mediaCame(now)
         if heard.close is not None:
             self.endDrill(now)
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return
-        newest = counter > largest and slot is self._slots.current
-        self._routing.read(heard, path, newest, now)
+        self._routing.read(heard, path, slot is self._slots.current, now)
 
     def _heard(self, path: IPath, size: int, now: float) -> None:
         self._routing.heard(path, size, now)
