@@ -73,11 +73,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "rootstream.transport.batch",
+        "rootstream.transport.network",
         "rootstream.transport.reconnect",
         "rootstream.transport.tls",
     ),
     ("rootstream.transport.udp",),
-    ("rootstream.transport.network",),
     ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
     (

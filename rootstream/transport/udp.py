@@ -108,7 +108,7 @@ class UDPPath:
     __slots__ = ("_datagrams", "_destination", "_hash", "address")
 
     transport = Transport.UDP
-    #: Each datagram leaves from whatever address we have then.
+    #: Each datagram leaves from whatever address we have then (`UDPPort.renew`).
     local = None
     #: What the kernel does not take at once is lost, so nothing ever waits.
     backlog = 0
