@@ -79,6 +79,7 @@ class Weather:
         self.jitter = 0.0
         self.loss = 0.0
         self.duplication = 0.0
+        self.corruption = 0.0
         self.blocked: set[Transport] = set()
         self.filter: Callable[[bytes], bool] | None = None
 
@@ -233,6 +234,10 @@ class Wire:
         for _ in range(copies):
             if random.random() < weather.loss:
                 continue
+            if weather.corruption and random.random() < weather.corruption:
+                at = random.randrange(len(packet))
+                flipped = packet[at] ^ 1 << random.randrange(8)
+                packet = packet[:at] + bytes((flipped,)) + packet[at + 1 :]
             delay = weather.delay + random.random() * weather.jitter
             self.inject(other, packet, arrives, delay)
 

@@ -1,0 +1,513 @@
+"""
+Two nodes and a network on virtual time, and everything that a seed does to them.
+
+A run is: somebody dials, both perhaps at once; media flows both ways, sparsely; faults
+happen; the network heals; what was sent arrives, and it is quiet.  The `Witness` looks
+on.  ``python -m tests.twin SEED`` plays one run and prints its story;
+``python -m tests.twin FIRST STOP STEP`` plays many, and prints a line for each: seed,
+seconds from healing until both sides were heard and until both were on UDP, milliseconds
+of processor time, and what went wrong, if anything did.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from random import Random
+
+from rootstream.interfaces import IPath, Transport
+from rootstream.protocol.events import (
+    Event,
+    Expired,
+    Impaired,
+    InitLapsed,
+    PathDropped,
+    PathMoved,
+    Recovered,
+    SessionEstablished,
+    Silent,
+    Suspect,
+)
+from tests.trouble import Trouble
+from tests.wire import Side, Wire, WirePath
+from tests.witness import Violation, Witness
+
+UDP, TCP = Transport.UDP, Transport.TCP
+#: Within how many seconds of healing both sides hear each other, and use UDP.
+HEARD_AFTER, RETURNED_AFTER = 8.0, 12.0
+
+
+@dataclass(frozen=True)
+class StreamPath(WirePath):
+    """
+    One end of one TCP connection.
+    """
+
+    number: int = 0
+
+
+class Stream:
+    """
+    A TCP connection: it loses nothing and keeps the order, and what is sent while it
+    is blocked arrives later, unless the connection ended meanwhile.
+    """
+
+    def __init__(self, number: int, dialler: Side, other: Side) -> None:
+        here = dialler.address[0], 20_000 + number
+        self.number = number
+        self.ends = {
+            dialler: StreamPath(TCP, other.address, number=number),
+            other: StreamPath(TCP, here, number=number),
+        }
+        #: An end has moved away: nothing is carried, and nobody told yet.
+        self.dead = False
+        self.lastAt = {dialler: 0.0, other: 0.0}
+        self.held: list[tuple[Side, bytes]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    How a run went: seconds from healing until both sides were heard, and until both
+    were on UDP.
+    """
+
+    heard: float
+    returned: float
+
+
+class Twin(Wire):
+    """
+    One run.  ``tell`` gets its story.
+    """
+
+    def __init__(self, seed: int, tell: Callable[[str], None] | None = None) -> None:
+        self.witness = Witness(self)
+        self.script = Random(f"script {seed}")
+        self._tell = tell
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._timerAt: dict[Side, float] = {}
+        super().__init__(seed)
+        self._timerAt = {self.a: inf, self.b: inf}
+        self.names = {self.a: "a", self.b: "b"}
+        self.streams: dict[int, Stream] = {}
+        self._numbers = itertools.count(1)
+        self.diallers: list[Side] = []
+        self._dialsTCP: set[Side] = set()
+        self.trouble = Trouble(self)
+
+    def tell(self, words: str, *values: object) -> None:
+        """
+        Add to the story.
+        """
+        if self._tell is not None:
+            self._tell(f"{self.now - 1000:9.4f}  {words.format(*values)}")
+
+    # --- time ---
+
+    def later(self, delay: float, function: Callable[[], object]) -> None:
+        """
+        Call ``function`` after ``delay`` seconds.
+        """
+        entry = (self.now + delay, next(self._order), function)
+        heapq.heappush(self._later, entry)
+
+    def run(self, seconds: float) -> None:
+        """
+        Let ``seconds`` pass.
+        """
+        end = self.now + seconds
+        later, timers = self._later, self._timerAt
+        while True:
+            side = self.a if timers[self.a] <= timers[self.b] else self.b
+            timerAt = timers[side]
+            at = later[0][0] if later else inf
+            if min(at, timerAt) > end:
+                self.now = end
+                return
+            if at <= timerAt:
+                self.now = max(self.now, at)
+                heapq.heappop(later)[2]()
+            else:
+                # Clocks of floats never hit a time exactly.
+                self.now = max(self.now + 1e-6, timerAt)
+                self.witness.timerFired()
+                for link in side.node.links:
+                    link.timerFired(self.now)
+                self.pump(side)
+
+    # --- packets ---
+
+    def inject(self, to: Side, packet: bytes, path: IPath, delay: float) -> None:
+        """
+        Let a packet arrive after ``delay`` seconds.
+        """
+        self.later(delay, partial(self.deliver, to, packet, path))
+
+    def deliver(self, to: Side, packet: bytes, path: IPath) -> None:
+        """
+        Put one packet into a side, unless the connection that it came by is gone.
+        """
+        if isinstance(path, StreamPath):
+            stream = self.streams.get(path.number)
+            if stream is None or stream.dead:
+                return
+        self.witness.arrives(to, path, packet)
+        super().deliver(to, packet, path)
+
+    def pump(self, side: Side) -> None:
+        """
+        Take what a side has to say: events, and packets into the network.
+        """
+        batches = side.node.packetsToSend()
+        told: list[Event] = []
+        timerAt = inf
+        for link in side.node.links:
+            with self.witness.speaking(link):
+                batches += link.packetsToSend(self.now)
+            while (event := link.nextEvent()) is not None:
+                self.witness.happened(side, link, event)
+                told.append(event)
+            at = link.nextTimer()
+            if at is not None and at < timerAt:
+                timerAt = at
+        self._timerAt[side] = timerAt
+        for path, packets in batches:
+            for packet in packets:
+                self.witness.sends(side, path, packet)
+                side.sent.append((self.now, path, packet))
+                self._carry(side, path, packet)
+        for event in told:
+            self._happened(side, event)
+
+    def _carry(self, side: Side, path: IPath, packet: bytes) -> None:
+        if not isinstance(path, StreamPath):
+            self.trouble.relayed(side, packet)
+            super()._carry(side, path, packet)
+            return
+        stream = self.streams.get(path.number)
+        if stream is None or stream.dead:
+            return
+        if TCP in side.weather.blocked:
+            stream.held.append((side, packet))
+            return
+        other = self.other(side)
+        at = max(stream.lastAt[side], self.now + side.weather.delay)
+        stream.lastAt[side] = at
+        self.inject(other, packet, stream.ends[other], at - self.now)
+
+    # --- connections ---
+
+    def connectTCP(self, side: Side, use: Callable[[StreamPath], object]) -> None:
+        """
+        Dial the other side over TCP, and ``use`` the connection if it comes about.
+        """
+        other = self.other(side)
+        roundTrip = side.weather.delay + other.weather.delay
+        self.later(roundTrip, partial(self._connected, side, use))
+
+    def _connected(self, side: Side, use: Callable[[StreamPath], object]) -> None:
+        other = self.other(side)
+        if any(TCP in each.weather.blocked for each in (side, other)):
+            return
+        stream = Stream(next(self._numbers), side, other)
+        self.streams[stream.number] = stream
+        self.tell("{}: connection {} is made", self.names[side], stream.number)
+        use(stream.ends[side])
+        self.pump(side)
+
+    def lose(self, stream: Stream, reason: str) -> None:
+        """
+        A connection ends: both sides are told, what is under way is lost.
+        """
+        if self.streams.pop(stream.number, None) is None:
+            return
+        self.tell("connection {} is lost: {}", stream.number, reason)
+        for side, path in stream.ends.items():
+            side.linkTo(self.other(side)).pathLost(path, reason, self.now)
+            self.pump(side)
+
+    def restart(self, side: Side) -> None:
+        """
+        The process of ``side`` ends, and begins anew.
+        """
+        streams = list(self.streams.values())
+        self.streams.clear()
+        side.restart()
+        self.witness.forgotten(side)
+        self._timerAt[side] = inf
+        other = self.other(side)
+        for stream in streams:
+            other.linkTo(side).pathLost(stream.ends[other], "closed", self.now)
+        self.pump(other)
+        if side in self.diallers:
+            self.dialUDP(side)
+            self.later(0.3, partial(self._dialTCP, side))
+
+    def unblocked(self) -> None:
+        """
+        Carry what connections have held back, where nothing is blocked any more.
+        """
+        for stream in self.streams.values():
+            held, stream.held = stream.held, []
+            for side, packet in held:
+                self._carry(side, stream.ends[side], packet)
+
+    # --- what a shell does ---
+
+    def _happened(self, side: Side, event: Event) -> None:
+        """
+        As `rootstream.peer` and `rootstream.dialled` do, in short.
+        """
+        self.tell("{}: {}", self.names[side], event)
+        link = side.linkTo(self.other(side))
+        dials = side in self.diallers
+        match event:
+            case PathDropped(StreamPath() as path):
+                stream = self.streams.get(path.number)
+                if stream is not None:
+                    self.lose(stream, "of no more use")
+            case Impaired() if dials:
+                self._dialTCP(side)
+            case Silent() | Expired() if dials:
+                self.dialUDP(side)
+                self.later(0.3, partial(self._dialTCP, side))
+            case InitLapsed() | Expired() if not dials:
+                side.node.forget(link)
+                self.witness.forgotten(side)
+            case SessionEstablished() | Recovered() | PathMoved() | Suspect() if dials:
+                self._wantStandby(side)
+
+    def dialUDP(self, side: Side) -> None:
+        """
+        Send INITs until there is a session.
+        """
+        self.tell("{}: dials", self.names[side])
+        self.dialOn(side, WirePath(UDP, self.other(side).address))
+
+    def dialOn(self, side: Side, path: IPath) -> None:
+        """
+        Send INITs on one path.
+        """
+        side.linkTo(self.other(side)).connect(path, self.now)
+        self.pump(side)
+
+    def _dialTCP(self, side: Side) -> None:
+        """
+        Dial over TCP too, every second, until there is a session that is heard.
+        """
+        link = side.linkTo(self.other(side))
+        if side in self._dialsTCP or not (
+            link.status().impaired or not link.established
+        ):
+            return
+        self._dialsTCP.add(side)
+        self.connectTCP(side, partial(self.dialOn, side))
+        self.later(1.0, partial(self._dialTCPAgain, side))
+
+    def _dialTCPAgain(self, side: Side) -> None:
+        self._dialsTCP.discard(side)
+        self._dialTCP(side)
+
+    def _wantStandby(self, side: Side) -> None:
+        if side not in self._dialsTCP and side.linkTo(self.other(side)).wantsStandby:
+            self._dialsTCP.add(side)
+            self.connectTCP(side, partial(self._standby, side))
+            self.later(1.0, partial(self._wantStandbyAgain, side))
+
+    def _wantStandbyAgain(self, side: Side) -> None:
+        self._dialsTCP.discard(side)
+        self._wantStandby(side)
+
+    def _standby(self, side: Side, path: StreamPath) -> None:
+        side.linkTo(self.other(side)).addPath(path, self.now)
+
+    # --- media ---
+
+    def say(self, side: Side, kind: str) -> bool:
+        """
+        Send something from ``side``.  Returns whether it knows whom to send to.
+        """
+        link = side.linkTo(self.other(side))
+        if not link.established and side not in self.diallers:
+            return False
+        if kind in ("video", "audio"):
+            size = self.script.choice((50, 900, 2500)) if kind == "video" else 60
+            link.send(self.witness.media(kind, size), self.now)
+        else:
+            link.send(self.witness.message(side, link, kind), self.now)
+        self.pump(side)
+        return True
+
+    def stream(self, seconds: float, interval: float = 0.12) -> None:
+        """
+        Send this and that for ``seconds``.
+        """
+        end = self.now + seconds
+        while self.now < end:
+            side = self.script.choice((self.a, self.b))
+            self.say(
+                side,
+                self.script.choice(("video", "video", "INPUT", "CONTROL", "audio")),
+            )
+            self.run(min(self.script.random() * 2 * interval, end - self.now + 1e-6))
+        for side in (self.a, self.b):
+            self.witness.checkBounds(side)
+
+    # --- a run ---
+
+    @property
+    def returned(self) -> bool:
+        """
+        Whether both sides use UDP, each to where the other is.
+        """
+        for side in (self.a, self.b):
+            other = self.other(side)
+            path = side.linkTo(other).status().path
+            if path != WirePath(UDP, other.address):
+                return False
+        return True
+
+    @property
+    def missing(self) -> str:
+        """
+        What either side sent and the other has not got, in words.
+        """
+        return "; ".join(
+            f"from {self.names[side]}: {words}"
+            for side in (self.a, self.b)
+            if (words := self.witness.missing(side))
+        )
+
+    def play(self) -> Outcome:
+        """
+        The whole run.  Raises `Violation`.
+        """
+        with self.witness.watch():
+            trouble = self.trouble
+            self.dial(trouble.begin())
+            for _ in range(self.script.randrange(2, 7)):
+                trouble.strike()
+                self.stream(self.script.choice((0.05, 0.2, 0.5, 1.2, 2.0)))
+            trouble.heal()
+            outcome = self.recover()
+            trouble.echo()
+            self.settle()
+            trouble.judge()
+            if self.script.random() < 0.3:
+                self.part()
+        return outcome
+
+    def dial(self, calm: bool) -> None:
+        """
+        Somebody dials, or both do; when the network is calm there is one session two
+        round trips later (F20).
+        """
+        roundTrip = self.a.weather.delay + self.b.weather.delay
+        for side in self.diallers:
+            self.dialUDP(side)
+            if side is not self.diallers[-1]:
+                self.run(self.script.random() * roundTrip)
+        if calm:
+            self.run(2 * roundTrip + 0.001)
+            self.witness.checkAgreement()
+            if any(
+                side.linkTo(self.other(side))._slots.previous
+                for side in (self.a, self.b)
+            ):
+                raise Violation("there are two sessions")
+        else:
+            for side in self.diallers:
+                self.later(0.3, partial(self._dialTCP, side))
+            self.stream(self.script.choice((0.1, 0.6, 2.0)))
+
+    def recover(self) -> Outcome:
+        """
+        The network is whole: how long until it shows?
+        """
+        start, heard, returned = self.now, inf, inf
+        silent = {self.a, self.b}
+        while max(heard, returned) == inf:
+            silent = {side for side in silent if not self.say(side, "INPUT")}
+            self.stream(0.1, 0.15)
+            passed = self.now - start
+            if heard == inf and not silent and not self.missing:
+                heard = passed
+            if returned == inf and self.returned:
+                returned = passed
+            if passed > HEARD_AFTER and heard == inf:
+                raise Violation(f"not arrived within {passed:.1f} s: {self.missing}")
+            if passed > RETURNED_AFTER and returned == inf:
+                raise Violation(f"not on UDP within {passed:.1f} s")
+        return Outcome(heard, returned)
+
+    def settle(self) -> None:
+        """
+        Nothing more is sent: all arrives, and it becomes quiet.
+        """
+        for side in (self.a, self.b):
+            self.say(side, "INPUT")
+            self.say(side, "CONTROL")
+        self.run(2.5)
+        if self.missing:
+            raise Violation(f"never arrived: {self.missing}")
+        if not self.returned:
+            raise Violation("away from UDP without a reason")
+        self.witness.checkAgreement()
+        for side in (self.a, self.b):
+            self.witness.checkBounds(side)
+            link = side.linkTo(self.other(side))
+            if not link.drained or len(link._outbox) or link._inbox._video._frames:
+                raise Violation(f"{self.names[side]} is not at rest")
+            if link._dialling.active:
+                raise Violation(f"{self.names[side]} still dials")
+
+    def part(self) -> None:
+        """
+        One says goodbye: both forget all keys.
+        """
+        self.witness.closing = True
+        side = self.script.choice((self.a, self.b))
+        side.linkTo(self.other(side)).close(0, "", self.now)
+        self.pump(side)
+        self.run(0.5)
+        for each in (self.a, self.b):
+            [link] = each.node.links
+            if not link.finished or len(each.node._indices):
+                raise Violation(f"{self.names[each]} holds keys after the goodbye")
+
+
+def play(seed: int, tell: Callable[[str], None] | None = None) -> Outcome:
+    """
+    The run of one seed.  Raises `Violation`.
+    """
+    return Twin(seed, tell).play()
+
+
+def main(arguments: list[str]) -> None:
+    """
+    The command.
+    """
+    numbers = [int(each) for each in arguments]
+    if len(numbers) == 1:
+        print(play(numbers[0], print))
+        return
+    for seed in range(*numbers):
+        began = time.process_time()
+        words, outcome = "", Outcome(inf, inf)
+        try:
+            outcome = play(seed)
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+        spent = (time.process_time() - began) * 1000
+        print(seed, f"{outcome.heard:.2f} {outcome.returned:.2f} {spent:.1f}", words)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
