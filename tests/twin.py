@@ -5,8 +5,8 @@ A run is: somebody dials, both perhaps at once; media flows both ways, sparsely;
 happen; the network heals; what was sent arrives, and it is quiet.  The `Witness` looks
 on.  ``python -m tests.twin SEED`` plays one run and prints its story;
 ``python -m tests.twin FIRST STOP STEP`` plays many, and prints a line for each: seed,
-seconds from healing until both sides were heard and until both were on UDP, milliseconds
-of processor time, and what went wrong, if anything did.
+seconds from healing until both sides were heard and until both were on UDP,
+milliseconds of processor time, and what went wrong, if anything did.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from rootstream.protocol.events import (
     Silent,
     Suspect,
 )
+from rootstream.protocol.node import Node
 from tests.trouble import Trouble
 from tests.wire import Side, Wire, WirePath
 from tests.witness import Violation, Witness
@@ -99,7 +100,11 @@ class Twin(Wire):
         self.streams: dict[int, Stream] = {}
         self._numbers = itertools.count(1)
         self.diallers: list[Side] = []
-        self._dialsTCP: set[Side] = set()
+        #: Who waits before dialling over TCP again, and the connections of those who
+        #: look for a session, or have a standby path.
+        self._waits: set[Side] = set()
+        self._trials: dict[Side, Stream] = {}
+        self._standbys: dict[Side, Stream] = {}
         self.trouble = Trouble(self)
 
     def tell(self, words: str, *values: object) -> None:
@@ -204,22 +209,24 @@ class Twin(Wire):
 
     # --- connections ---
 
-    def connectTCP(self, side: Side, use: Callable[[StreamPath], object]) -> None:
+    def connectTCP(self, side: Side, use: Callable[[Stream], object]) -> None:
         """
         Dial the other side over TCP, and ``use`` the connection if it comes about.
         """
-        other = self.other(side)
-        roundTrip = side.weather.delay + other.weather.delay
-        self.later(roundTrip, partial(self._connected, side, use))
+        roundTrip = side.weather.delay + self.other(side).weather.delay
+        self.later(roundTrip, partial(self._connected, side, side.node, use))
 
-    def _connected(self, side: Side, use: Callable[[StreamPath], object]) -> None:
+    def _connected(
+        self, side: Side, node: Node, use: Callable[[Stream], object]
+    ) -> None:
         other = self.other(side)
-        if any(TCP in each.weather.blocked for each in (side, other)):
+        blocked = any(TCP in each.weather.blocked for each in (side, other))
+        if blocked or side.node is not node:
             return
         stream = Stream(next(self._numbers), side, other)
         self.streams[stream.number] = stream
         self.tell("{}: connection {} is made", self.names[side], stream.number)
-        use(stream.ends[side])
+        use(stream)
         self.pump(side)
 
     def lose(self, stream: Stream, reason: str) -> None:
@@ -230,6 +237,8 @@ class Twin(Wire):
             return
         self.tell("connection {} is lost: {}", stream.number, reason)
         for side, path in stream.ends.items():
+            if self._trials.get(side) is stream:
+                del self._trials[side]
             side.linkTo(self.other(side)).pathLost(path, reason, self.now)
             self.pump(side)
 
@@ -239,6 +248,7 @@ class Twin(Wire):
         """
         streams = list(self.streams.values())
         self.streams.clear()
+        self._trials.clear()
         side.restart()
         self.witness.forgotten(side)
         self._timerAt[side] = inf
@@ -248,7 +258,7 @@ class Twin(Wire):
         self.pump(other)
         if side in self.diallers:
             self.dialUDP(side)
-            self.later(0.3, partial(self._dialTCP, side))
+            self.later(0.3, partial(self.dialTCP, side))
 
     def unblocked(self) -> None:
         """
@@ -274,14 +284,17 @@ class Twin(Wire):
                 if stream is not None:
                     self.lose(stream, "of no more use")
             case Impaired() if dials:
-                self._dialTCP(side)
+                self.dialTCP(side)
             case Silent() | Expired() if dials:
                 self.dialUDP(side)
-                self.later(0.3, partial(self._dialTCP, side))
+                self.later(0.3, partial(self.dialTCP, side))
             case InitLapsed() | Expired() if not dials:
                 side.node.forget(link)
                 self.witness.forgotten(side)
-            case SessionEstablished() | Recovered() | PathMoved() | Suspect() if dials:
+            case SessionEstablished() | Recovered() if dials:
+                self._reached(side)
+                self._wantStandby(side)
+            case PathMoved() | Suspect() if dials:
                 self._wantStandby(side)
 
     def dialUDP(self, side: Side) -> None:
@@ -289,44 +302,65 @@ class Twin(Wire):
         Send INITs until there is a session.
         """
         self.tell("{}: dials", self.names[side])
-        self.dialOn(side, WirePath(UDP, self.other(side).address))
-
-    def dialOn(self, side: Side, path: IPath) -> None:
-        """
-        Send INITs on one path.
-        """
-        side.linkTo(self.other(side)).connect(path, self.now)
+        link = side.linkTo(self.other(side))
+        link.connect(WirePath(UDP, self.other(side).address), self.now)
         self.pump(side)
 
-    def _dialTCP(self, side: Side) -> None:
+    def dialTCP(self, side: Side) -> None:
         """
-        Dial over TCP too, every second, until there is a session that is heard.
+        Dial over TCP too, every second, while there is no session that is heard.
         """
-        link = side.linkTo(self.other(side))
-        if side in self._dialsTCP or not (
-            link.status().impaired or not link.established
-        ):
-            return
-        self._dialsTCP.add(side)
-        self.connectTCP(side, partial(self.dialOn, side))
-        self.later(1.0, partial(self._dialTCPAgain, side))
+        if side not in self._waits and self._unheard(side):
+            self._waits.add(side)
+            if self._trials.get(side) is None:
+                self.connectTCP(side, partial(self._try, side))
+            self.later(1.0, partial(self._waited, side, self.dialTCP))
 
-    def _dialTCPAgain(self, side: Side) -> None:
-        self._dialsTCP.discard(side)
-        self._dialTCP(side)
+    def _waited(self, side: Side, dial: Callable[[Side], None]) -> None:
+        self._waits.discard(side)
+        dial(side)
+
+    def _unheard(self, side: Side) -> bool:
+        link = side.linkTo(self.other(side))
+        return not link.established or link.status().impaired
+
+    def _try(self, side: Side, stream: Stream) -> None:
+        if self._unheard(side):
+            self._trials[side] = stream
+            link = side.linkTo(self.other(side))
+            link.connect(stream.ends[side], self.now)
+        else:
+            self.lose(stream, "not needed")
+
+    def _reached(self, side: Side) -> None:
+        """
+        There is a session that is heard: the connection that was to bring one is
+        closed, unless it did.
+        """
+        stream = self._trials.pop(side, None)
+        if stream is None:
+            return
+        if side.linkTo(self.other(side)).status().path == stream.ends[side]:
+            self._standbys[side] = stream
+        else:
+            self.lose(stream, "not needed")
 
     def _wantStandby(self, side: Side) -> None:
-        if side not in self._dialsTCP and side.linkTo(self.other(side)).wantsStandby:
-            self._dialsTCP.add(side)
+        """
+        Keep one connection beside the session.
+        """
+        standby = self._standbys.get(side)
+        if standby is not None and standby.number in self.streams:
+            return
+        wanted = side.linkTo(self.other(side)).wantsStandby
+        if side not in self._waits and wanted:
+            self._waits.add(side)
             self.connectTCP(side, partial(self._standby, side))
-            self.later(1.0, partial(self._wantStandbyAgain, side))
+            self.later(1.0, partial(self._waited, side, self._wantStandby))
 
-    def _wantStandbyAgain(self, side: Side) -> None:
-        self._dialsTCP.discard(side)
-        self._wantStandby(side)
-
-    def _standby(self, side: Side, path: StreamPath) -> None:
-        side.linkTo(self.other(side)).addPath(path, self.now)
+    def _standby(self, side: Side, stream: Stream) -> None:
+        self._standbys[side] = stream
+        side.linkTo(self.other(side)).addPath(stream.ends[side], self.now)
 
     # --- media ---
 
@@ -424,7 +458,7 @@ class Twin(Wire):
                 raise Violation("there are two sessions")
         else:
             for side in self.diallers:
-                self.later(0.3, partial(self._dialTCP, side))
+                self.later(0.3, partial(self.dialTCP, side))
             self.stream(self.script.choice((0.1, 0.6, 2.0)))
 
     def recover(self) -> Outcome:
