@@ -15,6 +15,7 @@ from rootstream.client import connect
 from rootstream.errors import GaveUp, RootstreamError, SinkError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.identity import Code, loadOrCreateIdentity
+from rootstream.latency import Latencies
 from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
 from rootstream.peer import Peer
@@ -60,6 +61,7 @@ class ConnectProgram(Program):
         self._connecting: Deferred[None] | None = None
         self._peer: Peer | None = None
         self._meter: Meter | None = None
+        self._latencies = Latencies()
         self._sink: MediaSink | None = None
         self._sinkError: SinkError | None = None
         if settings.sink == "-":
@@ -114,6 +116,14 @@ class ConnectProgram(Program):
         else:
             reason.raiseException()
 
+    def frameReceived(self, frame: VideoFrame) -> None:
+        """
+        A picture came.
+        """
+        latency = self._peer.latency(frame) if self._peer is not None else None
+        if latency is not None:
+            self._latencies.add(latency)
+
     def stateChanged(self, new: str, cause: str) -> None:
         """
         The host came or went.
@@ -130,7 +140,8 @@ class ConnectProgram(Program):
 
     def tick(self) -> None:
         if self._peer is not None and self._meter is not None:
-            self.measure(self._peer, self._meter)
+            latency = self._latencies.takeMedian()
+            self.measure(self._peer, self._meter, latency_ms=latency)
 
     def cleanUp(self) -> Deferred[Any]:
         endings: list[Deferred[Any]] = []
@@ -151,6 +162,8 @@ class ConnectProgram(Program):
                 lost=status.framesLost,
                 size=status.bytesReceived,
                 path=status.path,
+                latency_p50_ms=self._latencies.percentile(0.5),
+                latency_p99_ms=self._latencies.percentile(0.99),
             )
         elif self._connecting is not None:
             self.summarise()
@@ -174,6 +187,7 @@ class _Screen(Watched):
 
     def videoReceived(self, frame: VideoFrame) -> None:
         self._sink.video(frame)
+        self._program.frameReceived(frame)
 
     def audioReceived(self, frame: AudioFrame) -> None:
         self._sink.audio(frame)

@@ -20,6 +20,7 @@ from rootstream.eventlog import EventLog, Meter
 from rootstream.host import Host
 from rootstream.hostprogram import Viewer
 from rootstream.identity import Code, Identity
+from rootstream.latency import Latencies
 from rootstream.media import openSource
 from rootstream.media.h264 import parameterSets, parseSps
 from rootstream.peer import Peer
@@ -109,7 +110,7 @@ class DemoProgram(Program):
         if self._viewer is None or self._screen is None:
             self.say("connecting")
             return
-        latency = self._screen.takeLatency()
+        latency = self._screen.latencies.takeMedian()
         fields = self.measure(self._viewer, self._meter, latency_ms=latency)
         self.say(
             f"{self._viewer.state.value} {fields['transport']} "
@@ -162,24 +163,15 @@ class _Screen(Watched):
     def __init__(self, fingerprint: str, events: EventLog) -> None:
         super().__init__(fingerprint, events)
         self.resolution = "?"
-        self._latencies: list[float] = []
+        self.latencies = Latencies()
 
     def videoReceived(self, frame: VideoFrame) -> None:
         if self.peer is not None:
             latency = self.peer.latency(frame)
             if latency is not None:
-                self._latencies.append(latency)
+                self.latencies.add(latency)
         if frame.keyFrame:
             sets = parameterSets(frame.data)
             info = parseSps(sets[0]) if sets is not None else None
             if info is not None:
                 self.resolution = f"{info.width}x{info.height}"
-
-    def takeLatency(self) -> float | None:
-        """
-        The median of the milliseconds from capture to receipt since the last call.
-        """
-        latencies, self._latencies = sorted(self._latencies), []
-        if not latencies:
-            return None
-        return round(latencies[len(latencies) // 2] * 1000, 3)

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
 from rootstream.interfaces import IPacketSink, IPath
 from rootstream.peer import Peer
+from rootstream.protocol.constants import HEAD_START
 from rootstream.standby import Standby
 from rootstream.transport.dial import DualConnector
 from rootstream.transport.reconnect import PeerReconnector
@@ -26,7 +27,9 @@ from rootstream.transport.udp import UDPPort, listenPackets
 
 __all__ = ["DialledPeer"]
 
-#: Seconds between two quick attempts while a peer is impaired.
+#: Seconds between two quick attempts while a peer is impaired: the first wait, after
+#: an attempt that failed at once, and what doubling ends at.
+REDIAL_FIRST = 0.1
 REDIAL_INTERVAL = 1.0
 
 
@@ -86,13 +89,15 @@ class DialledPeer:
             tcp=tcp,
         )
         self._standby: Standby | None = None
-        if tcp and standby:
-            self._standby = Standby(reactor, peer, self._connector.dialStandby)
+        if tcp:
+            dial = self._connector.dialStandby
+            self._standby = Standby(reactor, peer, dial, warm=standby)
         self._wasConnected = False
         self._over = False
         self._impaired = False
         self._redial: Deferred[IPath] | None = None
         self._redialLater: IDelayedCall | None = None
+        self._redialWait = REDIAL_FIRST
         peer.redialler = self
 
     def start(self) -> None:
@@ -162,11 +167,11 @@ class DialledPeer:
 
     def suspect(self) -> None:
         if self._standby is not None:
-            self._standby.want(atOnce=True)
+            self._standby.needed()
 
     def pathsChanged(self) -> None:
         if self._standby is not None:
-            self._standby.want()
+            self._standby.pathsChanged()
 
     def pathLost(self, path: IPath) -> None:
         if self._standby is not None:
@@ -174,11 +179,18 @@ class DialledPeer:
 
     def impaired(self) -> None:
         self._impaired = True
-        self._redialNow()
+        self.suspect()
+        if self._standby is None or self._peer.status().path is not None:
+            self._redialNow()
+        elif self._redial is None:
+            # A new connection carries the session that there is sooner than a
+            # handshake makes another.
+            self._redialLater = self._reactor.callLater(HEAD_START, self._redialNow)
 
     def recovered(self) -> None:
         self._wasConnected = True
         self._impaired = False
+        self._redialWait = REDIAL_FIRST
         self._stopRedialling()
         self._connector.reached()
         self.pathsChanged()
@@ -216,8 +228,9 @@ class DialledPeer:
         self._redial = None
         if self._impaired and not reason.check(CancelledError):
             self._redialLater = self._reactor.callLater(
-                REDIAL_INTERVAL, self._redialNow
+                self._redialWait, self._redialNow
             )
+            self._redialWait = min(2 * self._redialWait, REDIAL_INTERVAL)
 
     def _stopRedialling(self) -> None:
         if self._redialLater is not None:

@@ -118,7 +118,7 @@ class IRedialler(Protocol):
 
     def suspect(self) -> None:
         """
-        The path in use stopped carrying, and there is no standby path.
+        The path in use stopped acknowledging, and there is no standby path.
         """
 
     def pathsChanged(self) -> None:
@@ -267,7 +267,7 @@ class Peer:
         clock is known.  As exact as half the difference of the two directions'
         delays.
         """
-        offset = self._link.status().clockOffset
+        offset = self._link.clockOffset
         if offset is None:
             return None
         there = int(self._now() * 1_000_000) + offset
@@ -398,7 +398,7 @@ class Peer:
     @property
     def wantsStandby(self) -> bool:
         """
-        Whether the session would be safer with a TCP connection beside it.
+        Whether the session needs a TCP connection, beside UDP or at all.
         """
         return self.connected and self._link.wantsStandby
 
@@ -413,10 +413,10 @@ class Peer:
         """
         A connection ended.
         """
-        self._link.pathLost(path, reason, self._now())
-        self.pump()
         if self.redialler is not None:
             self.redialler.pathLost(path)
+        self._link.pathLost(path, reason, self._now())
+        self.pump()
 
     def pump(self) -> None:
         """

@@ -155,19 +155,22 @@ class Program(Service):
         lost: int = 0,
         size: int = 0,
         path: IPath | None = None,
+        **more: object,
     ) -> None:
         """
         Write the ``summary`` event: video frames sent, received and lost, and bytes
-        of the direction that the media flowed in.
+        of the direction that the media flowed in; with the fields of ``more`` as well.
         """
         self._events.write(
             "summary",
+            None,
             frames_sent=sent,
             frames_received=received,
             frames_lost=lost,
             bytes=size,
             seconds=round(self.seconds, 3),
             transport=path.transport.name.lower() if path is not None else None,
+            **more,
         )
 
     @property

@@ -170,9 +170,12 @@ class StreamTests(ConnectProgramCase):
         program = self.start()
         [there] = self.host.peers
         for number in range(30):
-            there.sendVideo(picture(number, number == 0))
+            captured = VideoFrame(b"x", round(self.reactor.rightNow * 1e6), number == 0)
+            there.sendVideo(captured)
         self.reactor.elapse(1.0)
         [stats] = self.written("stats")
+        # The network here takes a millisecond.
+        self.assertAlmostEqual(stats["latency_ms"], 1.0, delta=0.2)
         self.assertEqual((stats["frames"], stats["transport"]), (30, "udp"))
         self.assertGreater(stats["fps"], 25)
         self.stop(program)
@@ -180,6 +183,8 @@ class StreamTests(ConnectProgramCase):
         self.assertEqual(summary["frames_received"], 30)
         self.assertEqual(summary["frames_lost"], 0)
         self.assertEqual(summary["transport"], "udp")
+        for field in ("latency_p50_ms", "latency_p99_ms"):
+            self.assertAlmostEqual(summary[field], 1.0, delta=0.2)
 
     def test_noStatisticsBeforeConnecting(self) -> None:
         """

@@ -423,8 +423,8 @@ class ImpairedTests(DialledCase):
 
     def test_dialledAgainAfterAFailure(self) -> None:
         """
-        A quick attempt that fails is followed by another a second later, also one
-        that fails before it has begun.
+        A quick attempt that fails is followed by another, ever later up to a second,
+        also one that fails before it has begun.
         """
         self.connect(tcp=False)
         calls: list[float] = []
@@ -439,7 +439,8 @@ class ImpairedTests(DialledCase):
         self.reactor.elapse(10.0)
         gaps = [round(later - earlier, 6) for earlier, later in pairwise(calls)]
         self.assertGreater(len(gaps), 4)
-        self.assertEqual(set(gaps), {REDIAL_INTERVAL})
+        self.assertEqual(gaps[:5], [0.1, 0.2, 0.4, 0.8, REDIAL_INTERVAL])
+        self.assertEqual(set(gaps[5:]), {REDIAL_INTERVAL})
 
     def test_movesToTCP(self) -> None:
         """
@@ -478,6 +479,39 @@ class ImpairedTests(DialledCase):
         self.assertTrue(self.peer.sendVideo(picture()))
         self.reactor.elapse(0.1)
         self.assertEqual(self.hostReceiver.video, [picture()])
+
+    def test_tcpPathLostToARestart(self) -> None:
+        """
+        When the peer does not know the session on the new connection either, a
+        handshake follows.
+        """
+        self.listen()
+        self.dial(udp=False)
+        self.reactor.elapse(1.0)
+        for peer in self.host.peers:
+            peer.abandon()
+        [pipe] = self.reactor.pipes
+        pipe.abortConnection()
+        self.reactor.elapse(0.2)
+        self.assertEqual(len(self.reactor.pipes), 2)
+        self.assertEqual(self.receiver.health[-1][0], "impaired")
+        self.reactor.elapse(0.5)
+        self.assertEqual(self.receiver.health[-1][0], "recovered")
+        self.assertIn("new instance", self.receiver.health[-1][1])
+
+    def test_suspectWithoutStandby(self) -> None:
+        """
+        F48: without a standby connection, one is dialled as soon as UDP is suspect, not
+        when the peer is impaired.
+        """
+        self.connect(standby=False)
+        self.reactor.elapse(0.5)
+        self.assertEqual(self.reactor.pipes, [])
+        self.reactor.blockUDP()
+        self.peer.sendInput([InputEvent(1, 30, 1)])
+        self.reactor.elapse(0.4)
+        self.assertEqual(self.receiver.health[-1][0], "udp suspect")
+        self.assertEqual(self.hostReceiver.input, [InputEvent(1, 30, 1)])
 
     def test_recoveryEndsIt(self) -> None:
         """

@@ -31,6 +31,16 @@ TCP = WirePath(Transport.TCP, ("192.0.2.1", 3))
 SHORT, LONG = 0.02, 0.4
 
 
+def respond(paths: Paths, data: bytes) -> PathState | None:
+    """
+    A challenge came back; returns the path that it was sent on.
+    """
+    state = paths.challenged(data)
+    if state is not None:
+        paths.responded(state)
+    return state
+
+
 class FailoverCase(SynchronousTestCase):
     """
     A peer that made a handshake over ``UDP``.
@@ -263,7 +273,7 @@ class ReturnTests(FailoverCase):
         The probe comes back.
         """
         assert self.udp.challenge is not None
-        self.assertIs(self.paths.responded(self.udp.challenge), self.udp)
+        self.assertIs(respond(self.paths, self.udp.challenge), self.udp)
         self.failover.responded(self.udp, now)
 
     def test_threeAnswers(self) -> None:

@@ -79,6 +79,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rootstream.media.encode", "rootstream.media.mp4", "rootstream.peer"),
     (
         "rootstream.eventlog",
+        "rootstream.latency",
         "rootstream.fanout",
         "rootstream.media.filesource",
         "rootstream.media.muxing",

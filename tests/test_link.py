@@ -580,7 +580,7 @@ class SendTests(SynchronousTestCase):
         plain += pack("<BH", 0x80 | FrameType.VIDEO, len(body)) + body
         plain += pack("<BH", 0x80 | FrameType.PADDING, 2) + bytes(2)
         wire.forge(wire.a, plain + PING)
-        wire.run(0.1)
+        wire.run(0.04)
         self.assertEqual(wire.b.frames, [b"picture"])
         self.assertEqual(len(wire.b.eventsOf(AudioReceived)), 1)
         # The PING in it was answered, and with it all was acknowledged.
@@ -850,8 +850,9 @@ class KeysTests(SynchronousTestCase):
         wire.deliver(wire.a, packet, pathTo(wire.b))
         self.assertEqual(len(wire.a.events), 1)
         wire.run(0.1)
-        [ack] = wire.a.packets(TYPE_DATA)
-        self.assertEqual(ack[1:5], before.session.remoteIndex.to_bytes(4, "little"))
+        under = before.session.remoteIndex.to_bytes(4, "little")
+        acks = [each for each in wire.a.packets(TYPE_DATA) if each[1:5] == under]
+        self.assertEqual(len(acks), 1)
 
     def test_manyRekeys(self) -> None:
         """
@@ -1019,7 +1020,8 @@ class PathTests(SynchronousTestCase):
         self.assertIsInstance(event, Impaired)
         self.assertIsNone(a.status().path)
         self.assertTrue(a.status().impaired)
-        self.assertFalse(send(wire, wire.a, picture(wire)))
+        # There may be another path in a moment.
+        self.assertTrue(send(wire, wire.a, picture(wire)))
         self.assertTrue(send(wire, wire.a, [InputEvent(1, 2, 2)]))
         wire.run(3)
         self.assertEqual(wire.a.sent, [])

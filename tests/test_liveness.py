@@ -66,6 +66,39 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(self.pings, [float(each) for each in range(10)])
         self.assertEqual(self.events, [])
 
+    def test_quiet(self) -> None:
+        """
+        F45: whoever received media speaks up 50 ms after the last of it, and after
+        twice as long each time, until a PING is due anyway.
+        """
+        self.letPass(START)
+        self.liveness.heard(START)
+        self.liveness.mediaCame(START)
+        spoken = []
+        now = START
+        while (now := self.liveness.nextTimer(ROUND_TRIP)) < START + 2:
+            if self.liveness.quiet(now):
+                spoken.append(round(now - START, 6))
+            self.assertFalse(self.liveness.quiet(now))
+            self.liveness.pingDue(now)
+            self.liveness.timerFired(ROUND_TRIP, now)
+        self.assertEqual(spoken, [0.05, 0.1, 0.2, 0.4, 0.8])
+
+    def test_notQuiet(self) -> None:
+        """
+        While media keeps coming there is nothing to say; nor has a side that only
+        sends.
+        """
+        self.letPass(START)
+        for step in range(100):
+            now = START + step * 0.03
+            self.liveness.mediaCame(now)
+            self.liveness.heard(now)
+            self.assertFalse(self.liveness.quiet(now + 0.03))
+        self.setUp()
+        self.liveness.mediaMoved(START)
+        self.assertFalse(self.liveness.quiet(START + 0.5))
+
     def test_streamingStarts(self) -> None:
         """
         The long idle interval ends within a second of the first media.

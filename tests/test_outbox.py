@@ -147,6 +147,24 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(self.outbox.dropped, 1)
         self.assertTrue(self.outbox.needKey)
 
+    def test_expire(self) -> None:
+        """
+        While nothing is taken, what is too late goes all the same, and only that: a
+        frame whole, with what it means for the frames after it, or a sound.
+        """
+        self.outbox.addAudio(b"a", START - 0.3)
+        self.outbox.addVideo([b"1", b"2"], START - 0.2)
+        self.outbox.addVideo([b"3"], START)
+        self.outbox.expire(START)
+        self.assertEqual(len(self.outbox), 3)
+        self.assertFalse(self.outbox.needKey)
+        self.outbox.expire(START + 0.3)
+        self.assertEqual(len(self.outbox), 1)
+        self.assertEqual(self.outbox.dropped, 1)
+        self.assertTrue(self.outbox.needKey)
+        self.outbox.expire(START + 0.5)
+        self.assertEqual(len(self.outbox), 0)
+
     def test_lateAudio(self) -> None:
         """
         An audio frame is dropped after 200 ms, and concerns nobody else.

@@ -40,6 +40,16 @@ def tcp(number: int) -> WirePath:
 OLD, NEW, THIRD = udp(1), udp(2), udp(3)
 
 
+def respond(paths: Paths, data: bytes) -> PathState | None:
+    """
+    A challenge came back; returns the path that it was sent on.
+    """
+    state = paths.challenged(data)
+    if state is not None:
+        paths.responded(state)
+    return state
+
+
 class PathTestCase(SynchronousTestCase):
     """
     Paths of a peer that made a handshake over ``OLD``.
@@ -236,7 +246,7 @@ class LostTests(PathTestCase):
         self.paths.question(NEW, 0.0, START)
         self.assertIsNone(self.paths.decide(START))
         self.paths.abandoned(NEW)
-        self.paths.responded(self.challenges(START)[NEW])
+        respond(self.paths, self.challenges(START)[NEW])
         self.assertIs(self.paths.decide(START), self.known(NEW))
 
 
@@ -264,8 +274,8 @@ class MoveTests(PathTestCase):
         """
         self.arrives(NEW)
         challenges = self.challenges(START)
-        self.paths.responded(challenges[NEW])
-        self.paths.responded(challenges[OLD])
+        respond(self.paths, challenges[NEW])
+        respond(self.paths, challenges[OLD])
         decided = self.paths.decide(START + PATIENCE)
         self.assertIs(decided, self.known(OLD))
         self.assertIs(self.paths.current, self.known(OLD))
@@ -276,13 +286,27 @@ class MoveTests(PathTestCase):
         self.arrives(NEW, held)
         self.assertEqual(set(self.challenges(held)), {OLD})
 
+    def test_hopeful(self) -> None:
+        """
+        F45: the new path is hopeful from its answer on, until the old one has answered
+        as well.
+        """
+        self.assertIsNone(self.paths.hopeful)
+        self.arrives(NEW)
+        challenges = self.challenges(START)
+        self.assertIsNone(self.paths.hopeful)
+        respond(self.paths, challenges[NEW])
+        self.assertIs(self.paths.hopeful, self.known(NEW))
+        respond(self.paths, challenges[OLD])
+        self.assertIsNone(self.paths.hopeful)
+
     def test_oldIsSilent(self) -> None:
         """
         When only the new path answers, sending moves there once the old one had
         its time.
         """
         self.arrives(NEW)
-        self.paths.responded(self.challenges(START)[NEW])
+        respond(self.paths, self.challenges(START)[NEW])
         self.assertIsNone(self.paths.decide(START + PATIENCE - 0.01))
         target = self.paths.decide(START + PATIENCE)
         assert target is not None
@@ -311,7 +335,7 @@ class MoveTests(PathTestCase):
         When the peer gives the old path up, it is not waited for.
         """
         self.arrives(NEW)
-        self.paths.responded(self.challenges(START)[NEW])
+        respond(self.paths, self.challenges(START)[NEW])
         self.paths.abandoned(OLD)
         self.assertIs(self.paths.decide(START + 0.01), self.known(NEW))
 
@@ -320,7 +344,7 @@ class MoveTests(PathTestCase):
         That a third path is given up means nothing for the current one.
         """
         self.arrives(NEW)
-        self.paths.responded(self.challenges(START)[NEW])
+        respond(self.paths, self.challenges(START)[NEW])
         self.paths.abandoned(THIRD)
         self.assertIsNone(self.paths.decide(START + 0.01))
 
@@ -337,7 +361,7 @@ class MoveTests(PathTestCase):
             at = self.paths.nextTimer() or at
             self.assertEqual(self.challenges(at), first)
         self.assertEqual(self.challenges(at + INTERVAL), {})
-        self.paths.responded(first[NEW])
+        respond(self.paths, first[NEW])
         self.assertFalse(self.known(NEW).validated)
 
     def test_oneQuestionAtATime(self) -> None:
@@ -361,10 +385,10 @@ class MoveTests(PathTestCase):
         """
         An answer to no challenge of ours validates nothing.
         """
-        self.paths.responded(bytes(8))
+        respond(self.paths, bytes(8))
         self.arrives(NEW)
         self.challenges(START)
-        self.paths.responded(bytes(8))
+        respond(self.paths, bytes(8))
         self.assertFalse(self.known(NEW).validated)
 
     def test_neverSpins(self) -> None:
@@ -386,7 +410,7 @@ class MoveTests(PathTestCase):
                     case 2:
                         self.paths.abandoned(path)
                     case 3:
-                        self.paths.responded(random.choice(sent))
+                        respond(self.paths, random.choice(sent))
                     case 4:
                         self.arrives(path, now)
                 target = self.paths.decide(now)

@@ -36,6 +36,7 @@ from rootstream.protocol.events import (
     Recovered,
     SessionEstablished,
     Silent,
+    Suspect,
     VideoFrame,
     VideoLost,
 )
@@ -100,6 +101,9 @@ class Redialler:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+
+    def suspect(self) -> None:
+        self.told.append("suspect")
 
     def impaired(self) -> None:
         self.told.append("impaired")
@@ -253,6 +257,43 @@ class EventsTests(ScriptedCase):
         self.assertEqual(self.receiver.states[-1][2], "heard again after 31.2 s")
         self.assertEqual(self.receiver.route[-1], "CONNECTED")
         self.assertEqual(self.forgotten, [])
+
+    def test_health(self) -> None:
+        """
+        A suspicion, an impairment and its end are told in words; without a standby
+        path, suspicion is a reason to dial, with one it is not.
+        """
+        self.peer.redialler = redialler = Redialler()
+        self.establish()
+        udp, tcp = FakePath(), FakePath(Transport.TCP)
+        self.happen(Suspect(udp, tcp, 0.15))
+        self.assertEqual(redialler.told, ["recovered"])
+        self.happen(Suspect(udp, None, 0.151))
+        self.assertEqual(redialler.told, ["recovered", "suspect"])
+        self.happen(Impaired(1.5, (Transport.UDP, Transport.TCP)), Recovered(2.0))
+        self.happen(Impaired(1.5, (Transport.UDP,)), Recovered(2.0), Recovered(3.0))
+        self.happen(Impaired(0.1))
+        self.establish()
+        doubled = "no acknowledgement for 0.15 s: everything goes out on tcp as well"
+        self.assertEqual(
+            self.receiver.health,
+            [
+                ("udp suspect", doubled),
+                ("udp suspect", "no acknowledgement for 0.15 s"),
+                (
+                    "impaired",
+                    "UDP and TCP are silent for 1.5 s: the network or the peer is down",
+                ),
+                ("recovered", "heard again after 2.0 s"),
+                (
+                    "impaired",
+                    "UDP is silent for 1.5 s: the network or the peer is down",
+                ),
+                ("recovered", "heard again after 2.0 s"),
+                ("impaired", "the last connection was lost"),
+                ("recovered", "handshake confirmed over udp"),
+            ],
+        )
 
     def test_expiredPeerThatDialledUs(self) -> None:
         """

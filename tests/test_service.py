@@ -283,6 +283,9 @@ class WatchedTests(SynchronousTestCase):
         watched = Watched("aaaa-bbbb-cccc-dddd", log)
         watched.stateChanged("CONNECTED", "DISCONNECTED", "nothing heard for 30 s")
         watched.pathChanged("tcp", "192.0.2.1:9876", "the old path is silent")
+        watched.pathSuspected("udp", "192.0.2.1:9876", "no acknowledgement")
+        watched.impaired("UDP is silent")
+        watched.recovered("heard again")
         watched.attemptScheduled(1, 10, 0.1)
         log.close()
         lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
@@ -304,6 +307,14 @@ class WatchedTests(SynchronousTestCase):
                     "address": "192.0.2.1:9876",
                     "cause": "the old path is silent",
                 },
+                {
+                    "event": "suspect",
+                    "transport": "udp",
+                    "address": "192.0.2.1:9876",
+                    "cause": "no acknowledgement",
+                },
+                {"event": "impaired", "cause": "UDP is silent"},
+                {"event": "recovered", "cause": "heard again"},
                 {"event": "attempt", "n": 1, "of": 10, "wait_s": 0.1},
             ],
         )

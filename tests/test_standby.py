@@ -4,6 +4,7 @@ Tests for `rootstream.standby`.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rootstream.interfaces import IPath, Transport
-from rootstream.standby import FIRST_WAIT, LAST_WAIT, Standby
+from rootstream.standby import COLD_LIFE, FIRST_WAIT, LAST_WAIT, Standby
 from tests.doubles import FakePath
 
 
@@ -24,6 +25,7 @@ class FakePeer:
     def __init__(self) -> None:
         self.wantsStandby = True
         self.paths: list[IPath] = []
+        self.path: IPath | None = None
 
     def addPath(self, path: IPath) -> None:
         """
@@ -31,18 +33,28 @@ class FakePeer:
         """
         self.paths.append(path)
 
+    def status(self) -> SimpleNamespace:
+        """
+        Where packets go.
+        """
+        return SimpleNamespace(path=self.path)
 
-class StandbyTests(SynchronousTestCase):
+
+class StandbyCase(SynchronousTestCase):
     """
-    Connections kept in reserve.
+    A peer that a test connects.
     """
+
+    warm = True
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.peer = FakePeer()
         self.dialled: list[Deferred[IPath]] = []
         self.cancelled = 0
-        self.standby = Standby(self.clock, cast("Any", self.peer), self.dial)
+        self.standby = Standby(
+            self.clock, cast("Any", self.peer), self.dial, warm=self.warm
+        )
 
     def dial(self) -> Deferred[IPath]:
         """
@@ -69,16 +81,22 @@ class StandbyTests(SynchronousTestCase):
         """
         self.dialled[-1].errback(ConnectionRefusedError())
 
+
+class WarmTests(StandbyCase):
+    """
+    Connections kept in reserve.
+    """
+
     def test_connected(self) -> None:
         """
         One connection is made, and given to the peer; no second one.
         """
-        self.standby.want()
-        self.standby.want()
+        self.standby.pathsChanged()
+        self.standby.pathsChanged()
         self.assertEqual(len(self.dialled), 1)
         path = self.connect()
         self.assertEqual(self.peer.paths, [path])
-        self.standby.want(atOnce=True)
+        self.standby.needed()
         self.assertEqual(len(self.dialled), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -87,7 +105,7 @@ class StandbyTests(SynchronousTestCase):
         Nothing is dialled for a peer that has no use for it.
         """
         self.peer.wantsStandby = False
-        self.standby.want()
+        self.standby.pathsChanged()
         self.assertEqual(self.dialled, [])
 
     def test_atOnce(self) -> None:
@@ -96,8 +114,8 @@ class StandbyTests(SynchronousTestCase):
         """
         path = FakePath(Transport.TCP)
         standby = Standby(self.clock, cast("Any", self.peer), lambda: succeed(path))
-        standby.want()
-        standby.want()
+        standby.pathsChanged()
+        standby.pathsChanged()
         self.assertEqual(self.peer.paths, [path])
 
     def test_refused(self) -> None:
@@ -105,12 +123,12 @@ class StandbyTests(SynchronousTestCase):
         After a failure the next attempt waits, each time twice as long, up to a
         minute; and nobody is asked to hurry in between.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         waits = []
         for _ in range(9):
             self.refuse()
             count = len(self.dialled)
-            self.standby.want()
+            self.standby.pathsChanged()
             self.assertEqual(len(self.dialled), count)
             [call] = self.clock.getDelayedCalls()
             waits.append(call.getTime() - self.clock.seconds())
@@ -123,9 +141,9 @@ class StandbyTests(SynchronousTestCase):
         """
         When the path in use is suspect, the wait is over.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         self.refuse()
-        self.standby.want(atOnce=True)
+        self.standby.needed()
         self.assertEqual(len(self.dialled), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -134,7 +152,7 @@ class StandbyTests(SynchronousTestCase):
         A connection that ended is dialled again after a while; the end of another
         one means nothing.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         path = self.connect()
         self.standby.lost(FakePath(Transport.TCP))
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -147,7 +165,7 @@ class StandbyTests(SynchronousTestCase):
         The wait is short again after a connection that lasted; after one that ended
         at once, it is not.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         for _ in range(4):
             self.refuse()
             self.clock.advance(LAST_WAIT)
@@ -166,7 +184,7 @@ class StandbyTests(SynchronousTestCase):
         """
         A wait ends in nothing when the peer has found another way meanwhile.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         self.refuse()
         self.peer.wantsStandby = False
         self.clock.advance(FIRST_WAIT)
@@ -177,7 +195,7 @@ class StandbyTests(SynchronousTestCase):
         """
         A stop ends a wait.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         self.refuse()
         self.standby.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -186,7 +204,7 @@ class StandbyTests(SynchronousTestCase):
         """
         A stop gives an attempt up, and what comes of it is not tried again.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         self.standby.stop()
         self.assertEqual(self.cancelled, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -196,9 +214,84 @@ class StandbyTests(SynchronousTestCase):
         """
         A stop closes the connection, and its end is not mourned.
         """
-        self.standby.want()
+        self.standby.pathsChanged()
         path = self.connect()
         self.standby.stop()
         self.assertTrue(path.closed)
         self.standby.lost(path)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class ColdTests(StandbyCase):
+    """
+    Connections that are dialled when they are needed.
+    """
+
+    warm = False
+
+    def test_needed(self) -> None:
+        """
+        Only a need is a reason to dial.
+        """
+        self.standby.pathsChanged()
+        self.assertEqual(self.dialled, [])
+        self.standby.needed()
+        self.standby.needed()
+        self.assertEqual(len(self.dialled), 1)
+        path = self.connect()
+        self.assertEqual(self.peer.paths, [path])
+
+    def test_falseAlarm(self) -> None:
+        """
+        A connection that was not used after all is closed after a while, and its end
+        is no reason to dial.
+        """
+        self.standby.needed()
+        path = self.connect()
+        self.clock.advance(COLD_LIFE - 0.1)
+        self.assertFalse(path.closed)
+        self.clock.advance(0.1)
+        self.assertTrue(path.closed)
+        self.standby.lost(path)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.standby.needed()
+        self.assertEqual(len(self.dialled), 2)
+
+    def test_inUse(self) -> None:
+        """
+        One that carries the session stays, until a while after it does not.
+        """
+        self.standby.needed()
+        path = self.peer.path = self.connect()
+        self.standby.pathsChanged()
+        self.clock.advance(COLD_LIFE)
+        self.assertFalse(path.closed)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.peer.path = FakePath()
+        self.standby.pathsChanged()
+        self.clock.advance(COLD_LIFE)
+        self.assertTrue(path.closed)
+
+    def test_lost(self) -> None:
+        """
+        One that ended before its time is not closed again; nor is one that failed
+        tried again before there is need.
+        """
+        self.standby.needed()
+        path = self.connect()
+        self.standby.lost(path)
+        self.clock.advance(COLD_LIFE)
+        self.assertFalse(path.closed)
+        self.standby.needed()
+        self.refuse()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop(self) -> None:
+        """
+        A stop leaves no timer.
+        """
+        self.standby.needed()
+        path = self.connect()
+        self.standby.stop()
+        self.assertTrue(path.closed)
         self.assertEqual(self.clock.getDelayedCalls(), [])

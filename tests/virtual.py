@@ -112,6 +112,7 @@ class Recorder(PeerReceiver):
         self.input: list[InputEvent] = []
         self.control: list[Control] = []
         self.keyFramesWanted = 0
+        self.health: list[tuple[str, str]] = []
 
     @property
     def route(self) -> list[str]:
@@ -150,6 +151,15 @@ class Recorder(PeerReceiver):
 
     def pathChanged(self, transport: str, address: str, cause: str) -> None:
         self.paths.append((transport, address, cause))
+
+    def pathSuspected(self, transport: str, address: str, cause: str) -> None:
+        self.health.append((f"{transport} suspect", cause))
+
+    def impaired(self, cause: str) -> None:
+        self.health.append(("impaired", cause))
+
+    def recovered(self, cause: str) -> None:
+        self.health.append(("recovered", cause))
 
 
 class _PipeEnd:

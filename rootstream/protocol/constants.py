@@ -156,6 +156,10 @@ PING_PATIENCE: Final = 0.5
 SILENT_PING: Final = 1.0
 CLOSE_DELAYS: Final = (0.0, 0.03, 0.06)
 KEYFRAME_REQUEST_INTERVAL: Final = 0.5
+#: When media has come in and then none does for this long, whoever received it speaks
+#: up, and again after twice as long, and so on.  He that only listens would not be
+#: found again by the sender, once a NAT has forgotten him, before the next PING.
+QUIET_AFTER: Final = 0.05
 #: Between the first PING into a silence and the verdict: ask again this often.
 PING_REPEAT: Final = 0.25
 #: PINGs and challenges of one peer that wait for their answer.

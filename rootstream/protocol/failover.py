@@ -131,9 +131,13 @@ class Failover:
 
     def doubled(self, now: float) -> PathState | None:
         """
-        The path that all packets go out on as well, while the one in use is suspect
-        and not yet dead.
+        The path that all packets go out on as well: one that answers, while the one
+        in use is asked whether it still does; or the standby path, while the one in
+        use is suspect and not yet dead.
         """
+        hopeful = self._paths.hopeful
+        if hopeful is not None:
+            return hopeful
         at = self._deadAt()
         if at is None or now >= at:
             return None

@@ -168,6 +168,14 @@ class Link:
             and all(not slot.sent.resendable for slot in self._slots)
         )
 
+    @property
+    def clockOffset(self) -> int | None:
+        """
+        What to add to our media clock to get the peer's, in microseconds; None before
+        it is known.
+        """
+        return self._inbox.clockOffset.offset
+
     def connect(self, path: IPath, now: float) -> None:
         """
         Dial on ``path``: INITs go out on it, repeated, until a handshake is
@@ -186,7 +194,8 @@ class Link:
     @property
     def wantsStandby(self) -> bool:
         """
-        Whether the session runs on UDP with nothing to go to when that fails.
+        Whether the session runs on UDP with nothing to go to when that fails, or has
+        lost its last connection.
         """
         return self.established and self._routing.wantsStandby
 
@@ -223,6 +232,9 @@ class Link:
         if self._closing or self.finished:
             return False
         self._liveness.mediaMoved(now)
+        if self._paths.current is None:
+            # There may be another path in a moment, but nothing waits for it for long.
+            self._outbox.expire(now)
         match media:
             case VideoFrame():
                 return self._sendVideo(media, now)
@@ -238,14 +250,15 @@ class Link:
         return True
 
     def _sendVideo(self, frame: VideoFrame, now: float) -> bool:
-        current = self._paths.current
-        if current is None or not self.established:
+        if not self.established:
             # The frames after it refer to it.
             self._outbox.needKey = True
             return False
+        current = self._paths.current
+        backlog = current.path.backlog if current is not None else 0
         chunks = chunk(self._frameId, frame)
         wanted = self._outbox.needKey
-        if not self._outbox.admitVideo(frame.keyFrame, current.path.backlog):
+        if not self._outbox.admitVideo(frame.keyFrame, backlog):
             if not wanted:
                 self._events.append(KeyFrameWanted())
             return False
@@ -398,7 +411,7 @@ class Link:
         if heard.elicits:
             slot.owesAck(now, counter > largest + 1)
         if heard.media:
-            self._liveness.mediaMoved(now)
+            self._liveness.mediaCame(now)
         if heard.close is not None:
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return

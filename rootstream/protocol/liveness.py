@@ -6,6 +6,9 @@ of silence makes us ask, and one and a half make the peer *impaired*: it is time
 to look for another way.  After thirty it is *silent*: disconnected.  A peer that
 streams nothing is asked after fifteen seconds of silence.
 
+Whoever receives media speaks up at the first moment of quiet: when a NAT has forgotten
+him, nothing reaches him before he does.
+
 The PINGs that go out between the questions are for measuring.
 """
 
@@ -18,6 +21,7 @@ from rootstream.protocol.constants import (
     PING_PATIENCE,
     PING_REPEAT,
     PING_STREAMING,
+    QUIET_AFTER,
     SILENT_PING,
     STREAMING_FOR,
 )
@@ -37,6 +41,9 @@ class Liveness:
         self.impaired = False
         self.silent = False
         self._streamingUntil = now
+        #: When media last came in, and after how much quiet since then to speak up.
+        self._mediaAt = now
+        self._quiet = PING_STREAMING
         #: When to send a PING, if no question is due before.
         self._pingAt = now
         #: When the first question since the last sign of life was asked.
@@ -56,6 +63,14 @@ class Liveness:
             # Out of the long idle interval, at once.
             self._pingAt = min(self._pingAt, now + PING_STREAMING)
         self._streamingUntil = now + STREAMING_FOR
+
+    def mediaCame(self, now: float) -> None:
+        """
+        Media or input was received.
+        """
+        self.mediaMoved(now)
+        self._mediaAt = now
+        self._quiet = QUIET_AFTER
 
     def heard(self, now: float) -> Recovered | None:
         """
@@ -105,6 +120,21 @@ class Liveness:
         self._pingAt = now + self._interval(now)
         return True
 
+    def quiet(self, now: float) -> bool:
+        """
+        Whether media should be coming in and nothing does: say something now.  The
+        answer counts as saying it.
+        """
+        at = self._quietAt()
+        if at is None or now < at:
+            return False
+        self._quiet *= 2
+        return True
+
+    def _quietAt(self) -> float | None:
+        # From there on a PING is due anyway.
+        return self._mediaAt + self._quiet if self._quiet < PING_STREAMING else None
+
     def _nextPing(self) -> float:
         if self._askedAt is not None:
             return self._pingAt
@@ -145,9 +175,12 @@ class Liveness:
 
     def nextTimer(self, roundTrip: float) -> float:
         """
-        When `pingDue` or `timerFired` have something to say.
+        When `pingDue`, `quiet` or `timerFired` have something to say.
         """
         at = self._nextPing()
+        quietAt = self._quietAt()
+        if quietAt is not None:
+            at = min(at, quietAt)
         impairedAt = self._impairedAt(roundTrip)
         if impairedAt is not None:
             at = min(at, impairedAt)

@@ -66,6 +66,16 @@ class Outbox:
         """
         self._queue.append((plain, now + AUDIO_DEADLINE, 0))
 
+    def expire(self, now: float) -> None:
+        """
+        Drop what is too late, while nothing is taken.
+        """
+        queue = self._queue
+        while queue and now >= queue[0][1]:
+            _, _, frame = queue.popleft()
+            if frame:
+                self._dropFrame(frame)
+
     def clear(self) -> None:
         """
         Drop everything: the peer that it was for is gone.

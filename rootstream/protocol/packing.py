@@ -115,7 +115,11 @@ class Packing:
             if answering is not None:
                 plain = bytes((FrameType.PATH_RESPONSE,)) + data
                 self._put(batches, slot, answering, plain, now)
-        if self._liveness.pingDue(now):
+        quiet = self._liveness.quiet(now)
+        if quiet and slot.session.replay.largest >= 0:
+            # Of this the peer takes note wherever it comes from; of a PING it does not.
+            slot.ackAt = now
+        if self._liveness.pingDue(now) or quiet:
             plain = bytes((FrameType.PING,)) + frames.encodePing(mediaTime(now))
             for state in self._pingable():
                 self._put(batches, slot, state, plain, now)

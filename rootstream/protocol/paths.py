@@ -112,7 +112,7 @@ class Paths:
         # A connection took more to make than an address that datagrams came from.
         forgotten = min(
             (state for state in crowd if state not in needed),
-            key=lambda state: (state.path.transport == Transport.TCP, state.lastHeard),
+            key=lambda state: (state.path.transport != Transport.UDP, state.lastHeard),
         )
         del self._paths[forgotten.path]
         return forgotten
@@ -161,6 +161,17 @@ class Paths:
         self.current = max(rest, key=lambda other: other.lastHeard, default=None)
         self._candidate = None
         return True
+
+    @property
+    def hopeful(self) -> PathState | None:
+        """
+        The path in question, once it has answered and as long as the current one has
+        not.
+        """
+        candidate = self._candidate
+        if candidate is None or not candidate.validated or self._oldAnswered:
+            return None
+        return candidate
 
     def question(self, path: IPath, patience: float, now: float) -> None:
         """
@@ -224,20 +235,25 @@ class Paths:
                     self._candidate = None
         return due
 
-    def responded(self, data: bytes) -> PathState | None:
+    def challenged(self, data: bytes) -> PathState | None:
         """
-        A PATH_RESPONSE arrived.  It counts for the path that its challenge was
-        sent on, whichever it came back by (RFC 9000, section 8.2.3).  Returns that
-        path, if the challenge was ours.
+        The path that a PATH_RESPONSE answers for, if the challenge was ours: the one
+        that it was sent on, whichever the answer came back by (RFC 9000, section
+        8.2.3).
         """
         for state in self._paths.values():
             if state.challenge is not None and state.challenge == data:
-                state.challenge = None
-                state.validated = True
-                if state is self.current:
-                    self._oldAnswered = True
                 return state
         return None
+
+    def responded(self, state: PathState) -> None:
+        """
+        The challenge on ``state`` came back.
+        """
+        state.challenge = None
+        state.validated = True
+        if state is self.current:
+            self._oldAnswered = True
 
     def abandoned(self, path: IPath) -> None:
         """

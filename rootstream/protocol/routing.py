@@ -75,14 +75,13 @@ class Routing:
     @property
     def wantsStandby(self) -> bool:
         """
-        Whether the session runs on UDP with nothing to go to when that fails.
+        Whether the session runs on UDP with nothing to go to when that fails, or has
+        lost its last connection.
         """
         current = self._paths.current
-        return (
-            current is not None
-            and current.path.transport == Transport.UDP
-            and self._failover.standby is None
-        )
+        if current is not None and current.path.transport != Transport.UDP:
+            return False
+        return self._failover.standby is None
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -162,9 +161,9 @@ class Routing:
         if heard.progress:
             self._failover.acknowledged(now)
         for data in heard.responses:
-            answered = self._paths.responded(data)
+            answered = self._paths.challenged(data)
             if answered is not None:
-                self._failover.responded(answered, now)
+                self._responded(answered, now)
         if heard.dropped:
             self._paths.abandoned(path)
         current = self._paths.current
@@ -177,6 +176,14 @@ class Routing:
         if elsewhere and newest and (heard.moving or current is None):
             patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
             self._paths.question(path, patience if current else 0.0, now)
+
+    def _responded(self, state: PathState, now: float) -> None:
+        new = not state.validated
+        self._paths.responded(state)
+        self._failover.responded(state, now)
+        if new and state is self._failover.doubled(now):
+            # It comes after the trouble began: it has missed what is under way.
+            self._packing.again(state)
 
     def lost(self, path: IPath, reason: str, now: float) -> bool:
         """
@@ -202,9 +209,23 @@ class Routing:
         if target is not None and target is self._paths.current:
             self._insist(target)
         elif target is not None:
-            deliberate = self._paths.deliberate
-            cause = "the peer moved" if deliberate else self._silence(target)
+            trusted = self._failover.suspectSince is None
+            follows = self._paths.deliberate and trusted
+            cause = "the peer moved" if follows else self._silence(target)
+            self._leave(target)
             self.use(target, cause, now)
+
+    def _leave(self, target: PathState) -> None:
+        """
+        The path in use did not answer, or the peer has left it: nobody gives UDP up
+        for a connection unless it is dead, in one direction at least.
+        """
+        current = self._paths.current
+        if current is None:
+            return
+        down = current.path.transport == Transport.UDP != target.path.transport
+        if down or not self._paths.deliberate:
+            self._paths.distrust(current)
 
     def watch(self, now: float) -> None:
         """

@@ -1,10 +1,8 @@
 """
 A small internet inside the machine: two hosts with a router between them.
 
-`Network` builds three network namespaces, ``a - r - b``, with IPv4 and IPv6, and
-takes them away again.  What a hostile network does happens in the ROUTER: a drop in
-the sender's own namespace makes `sendto` fail with EPERM, which a real firewall
-does not do.
+`Network` builds network namespaces, ``a - r - b``, or ``a - natA - r - natB - b``, with
+IPv4 and IPv6, and takes them away again.
 
 It needs root, `ip` and `nft`; `openNetwork` skips a test without them, or fails it
 where ``ROOTSTREAM_LAB_REQUIRED`` is set, so that a gate cannot pass by skipping.
@@ -15,202 +13,45 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
-import signal
-import subprocess
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-#: Where `ip netns` keeps a file for each namespace.
-NAMESPACES = Path("/run/netns")
+from tests.lab.emulator import Emulator
+from tests.lab.line import Settings
+from tests.lab.namespace import (
+    NAMESPACES,
+    Host,
+    LabUnavailable,
+    Namespace,
+    checkMachine,
+)
+from tests.lab.nat import Nat
+from tests.lab.router import Router
 
-#: Ours: the process that made it, which of its networks, and which end.
-NAME = re.compile(r"rs(?P<pid>\d+)-\d+-[abr]")
+__all__ = [
+    "NAMESPACES",
+    "Emulator",
+    "Host",
+    "LabUnavailable",
+    "Nat",
+    "Network",
+    "Router",
+    "openNetwork",
+]
 
-#: A command of the laboratory itself takes milliseconds.
-COMMAND_TIMEOUT = 20.0
-
-#: Everything that the router does to packets is in this one chain.
-FORWARD = "inet lab forward"
-RULESET = """
-table inet lab {
-    chain forward {
-        type filter hook forward priority filter; policy accept;
-    }
-}
-"""
-
-
-class LabUnavailable(Exception):
-    """
-    The machine or its user may not build a network; the text names what is missing.
-    """
-
-
-def command(argv: Sequence[str], text: str = "") -> str:
-    """
-    Run one of the laboratory's own commands, with a text for its standard input.
-
-    :raise LabUnavailable: if it fails, with its own words.
-    """
-    try:
-        done = subprocess.run(
-            argv,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LabUnavailable(f"{argv[0]} does not run: {error}") from error
-    if done.returncode:
-        words = " ".join(done.stderr.split())
-        raise LabUnavailable(f"`{' '.join(argv)}` failed: {words}")
-    return done.stdout
+#: Ours: the process that made it, which of its networks, and which machine.
+NAME = re.compile(r"rs(?P<pid>\d+)-\d+-(?:[abr]|nat[AB])")
 
 
-def checkMachine() -> None:
-    """
-    Say which privilege or tool is missing, before anything is built.
+#: The first addresses of the cables, which RFC 5737 and RFC 3849 keep for
+#: documentation, and RFC 1918 behind a NAT: a packet that escapes has nowhere to go.
+OUTSIDE = {"a": ("198.51.100.", "2001:db8:a::"), "b": ("203.0.113.", "2001:db8:b::")}
+INSIDE = {"a": ("10.1.0.", "2001:db8:a1::"), "b": ("10.2.0.", "2001:db8:b1::")}
 
-    :raise LabUnavailable: if one is.
-    """
-    if os.geteuid() != 0:
-        raise LabUnavailable("needs root, to make network namespaces")
-    for tool, package in (("ip", "iproute2"), ("nft", "nftables")):
-        if shutil.which(tool) is None:
-            raise LabUnavailable(f"needs the command {tool} (package {package})")
-
-
-class Namespace:
-    """
-    One machine of the network: what runs here sees only its interfaces.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def add(self) -> None:
-        """
-        Make the namespace, with a loopback interface that works.
-        """
-        command(["ip", "netns", "add", self.name])
-        # An address still being checked for doubles can neither be bound nor ask
-        # for its neighbours; on two ends of one cable there are no doubles.
-        self.switch("ipv6/conf/default/accept_dad", 0)
-        self.ip("link", "set", "lo", "up")
-
-    def delete(self) -> None:
-        """
-        Kill all that runs in the namespace and take it away.
-
-        The processes go first: a namespace without a name lives on, unseen, while
-        one of them does.
-        """
-        for pid in command(["ip", "netns", "pids", self.name]).split():
-            try:
-                os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        command(["ip", "netns", "delete", self.name])
-
-    def ip(self, *arguments: str) -> None:
-        """
-        Run `ip` on this namespace's interfaces, addresses or routes.
-        """
-        command(["ip", "-n", self.name, *arguments])
-
-    def switch(self, path: str, value: int) -> None:
-        """
-        Set one of the namespace's settings below ``/proc/sys/net``.
-        """
-        script = f"echo {value} > /proc/sys/net/{path}"
-        command(self.inside(["sh", "-c", script]))
-
-    def inside(self, argv: Sequence[str]) -> list[str]:
-        """
-        The command that runs another one in the namespace.  It replaces itself by
-        it, so a signal to its process reaches the right one.
-        """
-        return ["ip", "netns", "exec", self.name, *argv]
-
-    def run(
-        self, argv: Sequence[str], **keywords: Any
-    ) -> subprocess.CompletedProcess[str]:
-        """
-        `subprocess.run` in the namespace, on text.
-        """
-        return subprocess.run(self.inside(argv), text=True, **keywords)
-
-    def popen(self, argv: Sequence[str], **keywords: Any) -> subprocess.Popen[str]:
-        """
-        `subprocess.Popen` in the namespace, on text.  `Network.close` ends it.
-        """
-        return subprocess.Popen(self.inside(argv), text=True, **keywords)
-
-
-class Host(Namespace):
-    """
-    An end of the network, and its addresses.
-    """
-
-    def __init__(self, name: str, address: str, address6: str) -> None:
-        super().__init__(name)
-        self.address = address
-        self.address6 = address6
-
-
-class Router(Namespace):
-    """
-    The middle of the network, which forwards, or does not.
-
-    Its interfaces are ``toa`` and ``tob``.  Rules add up until `restore`.
-    """
-
-    def nft(self, rules: str) -> None:
-        """
-        Apply an `nft` script, such as ``add rule inet lab forward ... drop``.
-        """
-        command(self.inside(["nft", "-f", "-"]), rules)
-
-    def rule(self, statement: str) -> None:
-        """
-        Do something to forwarded packets, in both directions.
-        """
-        self.nft(f"add rule {FORWARD} {statement}\n")
-
-    def dropUDP(self) -> None:
-        """
-        Swallow every UDP datagram.
-        """
-        self.rule("meta l4proto udp drop")
-
-    def dropTCP(self) -> None:
-        """
-        Swallow every TCP segment, of connections that exist too.
-        """
-        self.rule("meta l4proto tcp drop")
-
-    def dropAll(self) -> None:
-        """
-        Swallow everything: a black hole.
-        """
-        self.rule("drop")
-
-    def rejectTCP(self) -> None:
-        """
-        Answer every TCP segment with a reset, as some firewalls do.
-        """
-        self.rule("meta l4proto tcp reject with tcp reset")
-
-    def restore(self) -> None:
-        """
-        Forward everything again.
-        """
-        self.nft(f"flush chain {FORWARD}\n")
+#: The interface of a cable's end.  Without a number of its own it has the same as the
+#: other end's in its namespace, and Linux takes up to a second to see them come up.
+END_INDEX = "100"
 
 
 class Network:
@@ -220,17 +61,24 @@ class Network:
     Names hold the number of our process, so that networks of several runs live side
     by side, and so that what a killed run left can be told from what a live one
     uses: a new network clears the former first.
+
+    :ivar a: a host.
+    :ivar b: the other host.
+    :ivar router: the machine in the middle.
+    :ivar natA: the NAT between ``a`` and the router, if there is one.
+    :ivar natB: the NAT between ``b`` and the router, if there is one.
     """
 
     _serial = itertools.count()
 
-    def __init__(self) -> None:
-        prefix = f"rs{os.getpid()}-{next(self._serial)}"
-        # Addresses that RFC 5737 and RFC 3849 keep for documentation: a packet that
-        # escapes has nowhere to go.
-        self.a = Host(f"{prefix}-a", "198.51.100.2", "2001:db8:a::2")
-        self.b = Host(f"{prefix}-b", "203.0.113.2", "2001:db8:b::2")
-        self.router = Router(f"{prefix}-r")
+    def __init__(self, nat: bool = False) -> None:
+        self._prefix = f"rs{os.getpid()}-{next(self._serial)}"
+        self._emulator: Emulator | None = None
+        self.router = Router(f"{self._prefix}-r")
+        self.natA = self._nat("a") if nat else None
+        self.natB = self._nat("b") if nat else None
+        self.a = self._host("a", self.natA)
+        self.b = self._host("b", self.natB)
 
     def __enter__(self) -> Network:
         self.open()
@@ -238,6 +86,14 @@ class Network:
 
     def __exit__(self, *details: object) -> None:
         self.close()
+
+    @property
+    def machines(self) -> list[Namespace]:
+        """
+        All of the network's namespaces.
+        """
+        machines = [self.a, self.b, self.router, self.natA, self.natB]
+        return [machine for machine in machines if machine is not None]
 
     def open(self) -> None:
         """
@@ -257,33 +113,73 @@ class Network:
         """
         End what runs in the network and take it away.  Does no harm twice.
         """
-        for end in (self.a, self.b, self.router):
-            if (NAMESPACES / end.name).exists():
-                end.delete()
+        if self._emulator is not None:
+            self._emulator.close()
+        for machine in self.machines:
+            if (NAMESPACES / machine.name).exists():
+                machine.delete()
+
+    def emulate(self, seed: int = 0, **settings: Any) -> Emulator:
+        """
+        Make the link between the hosts as bad as `line.Settings` say, in each
+        direction: a delay of 10 ms makes a round trip of 20.
+
+        One at a time: it is changed by its `Emulator.set`, or closed before another.
+
+        :raise ValueError: if there is no such setting or value.
+        :raise LabUnavailable: if this machine cannot.
+        """
+        wanted = Settings().changed(**settings)
+        if self._emulator is not None:
+            self._emulator.close()
+        self._emulator = Emulator(self.router, (self.a, self.b), wanted, seed)
+        return self._emulator
+
+    def _nat(self, side: str) -> Nat:
+        address = OUTSIDE[side][0] + "2"
+        return Nat(f"{self._prefix}-nat{side.upper()}", address, INSIDE[side][0] + "2")
+
+    def _host(self, side: str, nat: Nat | None) -> Host:
+        four, six = OUTSIDE[side] if nat is None else INSIDE[side]
+        outside = None if nat is None else nat.address
+        name = f"{self._prefix}-{side}"
+        return Host(name, f"to{side}", four + "2", six + "2", outside)
 
     def _build(self) -> None:
-        for end in (self.a, self.b, self.router):
-            end.add()
-        self._join(self.a, "toa", "198.51.100.1", "2001:db8:a::1")
-        self._join(self.b, "tob", "203.0.113.1", "2001:db8:b::1")
-        self.router.switch("ipv4/ip_forward", 1)
-        self.router.switch("ipv6/conf/all/forwarding", 1)
-        self.router.nft(RULESET)
+        for machine in self.machines:
+            machine.add()
+        for side, host, nat in (("a", self.a, self.natA), ("b", self.b, self.natB)):
+            if nat is None:
+                cable(host, "eth0", self.router, host.port, *OUTSIDE[side])
+                continue
+            four, six = OUTSIDE[side]
+            cable(nat, "outside", self.router, host.port, four, six)
+            cable(host, "eth0", nat, "inside", *INSIDE[side])
+            nat.begin()
+            behind = INSIDE[side][1] + "/64"
+            self.router.ip("-6", "route", "add", behind, "via", six + "2")
+        self.router.begin()
 
-    def _join(self, host: Host, port: str, gateway: str, gateway6: str) -> None:
-        """
-        A cable between a host's ``eth0`` and a port of the router.
-        """
-        far = ["peer", "name", port, "netns", self.router.name]
-        host.ip("link", "add", "eth0", "type", "veth", *far)
-        self.router.ip("address", "add", f"{gateway}/24", "dev", port)
-        self.router.ip("address", "add", f"{gateway6}/64", "dev", port)
-        self.router.ip("link", "set", port, "up")
-        host.ip("address", "add", f"{host.address}/24", "dev", "eth0")
-        host.ip("address", "add", f"{host.address6}/64", "dev", "eth0")
-        host.ip("link", "set", "eth0", "up")
-        host.ip("route", "add", "default", "via", gateway)
-        host.ip("-6", "route", "add", "default", "via", gateway6)
+
+def cable(
+    end: Namespace, device: str, gateway: Namespace, port: str, four: str, six: str
+) -> None:
+    """
+    Join two machines, of which one is the other's way to everywhere.
+
+    :param four: what the addresses begin with; the gateway's is the first.
+    :param six: the same for IPv6.
+    """
+    far = ["peer", "name", port, "netns", gateway.name]
+    end.ip("link", "add", device, "index", END_INDEX, "type", "veth", *far)
+    for machine, interface, number in ((gateway, port, 1), (end, device, 2)):
+        machine.ip("address", "add", f"{four}{number}/24", "dev", interface)
+        machine.ip("address", "add", f"{six}{number}/64", "dev", interface)
+        # Without, what a program sends at once passes as one packet of up to 64 kB,
+        # and no rule about sizes or numbers of packets holds.
+        machine.ip("link", "set", interface, "gso_max_segs", "1", "up")
+    end.ip("route", "add", "default", "via", f"{four}1")
+    end.ip("-6", "route", "add", "default", "via", f"{six}1")
 
 
 def isAlive(pid: int) -> bool:
@@ -317,14 +213,15 @@ def clearLeftovers() -> None:
                 raise
 
 
-def openNetwork(case: SynchronousTestCase) -> Network:
+def openNetwork(case: SynchronousTestCase, nat: bool = False) -> Network:
     """
     A network for one test, taken away when it ends.
 
+    :param nat: whether each host is behind a NAT.
     :raise SkipTest: if this machine or user cannot build one, unless
         ``ROOTSTREAM_LAB_REQUIRED`` is set: then the test fails.
     """
-    network = Network()
+    network = Network(nat)
     try:
         network.open()
     except LabUnavailable as error:

@@ -14,7 +14,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.lab import net
+from tests.lab import namespace, router
 from tests.lab.net import NAMESPACES, LabUnavailable, Network, openNetwork
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -219,7 +219,7 @@ class CleanupTests(SynchronousTestCase):
         """
         openNetwork(self).close()
         network = Network()
-        self.patch(net, "RULESET", "this is no ruleset")
+        self.patch(router, "RULESET", "this is no ruleset")
         self.assertRaises(LabUnavailable, network.open)
         self.assertEqual(self.names(network), [])
 
@@ -269,7 +269,7 @@ class AvailabilityTests(SynchronousTestCase):
         """
         Root with all tools may go on.
         """
-        net.checkMachine()
+        namespace.checkMachine()
 
     def test_withoutRoot(self) -> None:
         """
@@ -293,7 +293,7 @@ class AvailabilityTests(SynchronousTestCase):
         """
         script = "import sys; sys.exit('no\\nwith reasons')"
         error = self.assertRaises(
-            LabUnavailable, net.command, [sys.executable, "-c", script]
+            LabUnavailable, namespace.command, [sys.executable, "-c", script]
         )
         self.assertTrue(str(error).endswith("failed: no with reasons"), str(error))
 
@@ -301,7 +301,7 @@ class AvailabilityTests(SynchronousTestCase):
         """
         A tool that vanished is no reason for another kind of error.
         """
-        self.assertRaises(LabUnavailable, net.command, ["/nonexistent/tool"])
+        self.assertRaises(LabUnavailable, namespace.command, ["/nonexistent/tool"])
 
     def test_skipped(self) -> None:
         """
