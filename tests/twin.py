@@ -142,10 +142,9 @@ class Twin(Wire):
             else:
                 # Clocks of floats never hit a time exactly.
                 self.now = max(self.now + 1e-6, timerAt)
-                self.witness.timerFired()
                 for link in side.node.links:
                     link.timerFired(self.now)
-                self.pump(side)
+                self.witness.rang(self.pump(side))
 
     # --- packets ---
 
@@ -166,9 +165,10 @@ class Twin(Wire):
         self.witness.arrives(to, path, packet)
         super().deliver(to, packet, path)
 
-    def pump(self, side: Side) -> None:
+    def pump(self, side: Side) -> bool:
         """
-        Take what a side has to say: events, and packets into the network.
+        Take what a side has to say: events, and packets into the network.  Returns
+        whether it had anything to say.
         """
         batches = side.node.packetsToSend()
         told: list[Event] = []
@@ -190,6 +190,7 @@ class Twin(Wire):
                 self._carry(side, path, packet)
         for event in told:
             self._happened(side, event)
+        return bool(batches or told)
 
     def _carry(self, side: Side, path: IPath, packet: bytes) -> None:
         if not isinstance(path, StreamPath):
@@ -379,7 +380,7 @@ class Twin(Wire):
         self.pump(side)
         return True
 
-    def stream(self, seconds: float, interval: float = 0.12) -> None:
+    def stream(self, seconds: float, interval: float = 0.15) -> None:
         """
         Send this and that for ``seconds``.
         """
@@ -426,9 +427,9 @@ class Twin(Wire):
         with self.witness.watch():
             trouble = self.trouble
             self.dial(trouble.begin())
-            for _ in range(self.script.randrange(2, 7)):
+            for _ in range(self.script.randrange(1, 6)):
                 trouble.strike()
-                self.stream(self.script.choice((0.05, 0.2, 0.5, 1.2, 2.0)))
+                self.stream(self.script.choice((0.05, 0.2, 0.4, 0.8, 1.6)))
             trouble.heal()
             outcome = self.recover()
             trouble.echo()

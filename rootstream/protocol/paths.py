@@ -199,12 +199,15 @@ class Paths:
         if not state.validated:
             self.challenge(state, CHALLENGE_ATTEMPTS, now)
 
-    def distrust(self, state: PathState) -> None:
+    def distrust(self, state: PathState) -> PathState | None:
         """
         Nothing gets through on ``state`` any more: it has to be validated anew.
+
+        Returns the books of the path that had to be forgotten, as `heard` does.
         """
         state.validated = False
         state.sent = state.received = 0
+        return self._forgetOne(state)
 
     def challenge(self, state: PathState, attempts: int, now: float) -> None:
         """

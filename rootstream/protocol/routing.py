@@ -144,6 +144,9 @@ class Routing:
             if state is not None and path.transport != Transport.UDP:
                 # A connection that the peer made ahead of need.
                 self._paths.challenge(state, CHALLENGE_ATTEMPTS, now)
+        self._dropped(forgotten)
+
+    def _dropped(self, forgotten: PathState | None) -> None:
         if forgotten is not None:
             self._tell(PathDropped(forgotten.path))
 
@@ -225,7 +228,7 @@ class Routing:
             return
         down = current.path.transport == Transport.UDP != target.path.transport
         if down or not self._paths.deliberate:
-            self._paths.distrust(current)
+            self._dropped(self._paths.distrust(current))
 
     def watch(self, now: float) -> None:
         """
@@ -255,7 +258,7 @@ class Routing:
         replacement = failover.replacement(now)
         if replacement is not None:
             cause = self._silence(replacement)
-            self._paths.distrust(current)
+            self._dropped(self._paths.distrust(current))
             self._move(replacement, cause, now)
             return
         failover.keepsAlive(now)
