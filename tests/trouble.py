@@ -180,8 +180,8 @@ class Trouble:
         """
         Beyond the time until the peer counts as gone, or until all keys are dead (F41).
         """
-        if self._random.random() < 0.3:
-            seconds = self._random.choice((33.0, 190.0))
+        if self._random.random() < 0.2:
+            seconds = self._random.choice((33.0, 33.0, 190.0))
             self._cut()
             for _ in range(5):
                 self.twin.say(self._random.choice(self._sides), "INPUT")

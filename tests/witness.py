@@ -209,11 +209,11 @@ class Witness:
         elif len(packet) != SIZES.get(packet[0]):
             raise Violation(f"{len(packet)} bytes of no known type left")
 
-    def arrives(self, side: Side, path: IPath, packet: bytes) -> None:
+    def arrives(self, side: Side, path: IPath, packets: Sequence[bytes]) -> None:
         """
-        A packet, whoever made it, reaches a side.
+        Packets, whoever made them, reach a side.
         """
-        self._bytesFrom[side, path] += len(packet)
+        self._bytesFrom[side, path] += sum(map(len, packets))
 
     def checkAmplification(self, path: IPath) -> None:
         """
