@@ -389,21 +389,20 @@ class Witness:
         if len(node._indices) != indices:
             raise Violation(f"{len(node._indices)} indices for {indices} uses")
 
-    def checkAgreement(self) -> tuple[int, int]:
+    @property
+    def disagreement(self) -> str:
         """
-        Both sides send under the same keys.  Returns the indices of them.
+        Whether the two sides send under different keys, in words; empty if not.
         """
-        a, b = (
-            each._slots.current
-            for side in (self._wire.a, self._wire.b)
-            for each in [side.linkTo(self._wire.other(side))]
-        )
+        wire = self._wire
+        a = wire.a.linkTo(wire.b)._slots.current
+        b = wire.b.linkTo(wire.a)._slots.current
         if a is None or b is None:
-            raise Violation("there is no session")
-        ours = a.session.localIndex, a.session.remoteIndex
-        if ours != (b.session.remoteIndex, b.session.localIndex):
-            raise Violation("the two sides send under different keys")
-        return ours
+            return "there is no session"
+        indices = a.session.localIndex, a.session.remoteIndex
+        if indices != (b.session.remoteIndex, b.session.localIndex):
+            return "the two sides send under different keys"
+        return ""
 
 
 def _holdings(side: Side) -> Iterator[tuple[str, int, int]]:

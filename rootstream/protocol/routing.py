@@ -94,7 +94,12 @@ class Routing:
         """
         Make ``path``, which we dialled, a standby path.
         """
-        self._paths.challenge(self._paths.add(path), CHALLENGE_ATTEMPTS, now)
+        self._paths.challenge(self._chosen(path), CHALLENGE_ATTEMPTS, now)
+
+    def _chosen(self, path: IPath) -> PathState:
+        state = self._paths.add(path)
+        self._dropped(self._paths.trim(state))
+        return state
 
     def askAll(self, now: float) -> None:
         """
@@ -310,4 +315,4 @@ class Routing:
             return None
         if not self._known:
             return None
-        return self._paths.add(next(reversed(self._known)))
+        return self._chosen(next(reversed(self._known)))
