@@ -137,7 +137,7 @@ class Trouble:
             ),
         )
 
-    def _blockUDP(self) -> None:
+    def blockUDP(self) -> None:
         """
         F48, F49: in both directions, or in one.
         """
@@ -346,7 +346,7 @@ class Trouble:
 
 _FAULTS: tuple[tuple[Callable[[Trouble], None], int], ...] = (
     (Trouble._squall, 4),
-    (Trouble._blockUDP, 6),
+    (Trouble.blockUDP, 6),
     (Trouble._blockTCP, 3),
     (Trouble._cut, 2),
     (Trouble._blink, 2),

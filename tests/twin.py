@@ -22,6 +22,7 @@ from math import inf
 from random import Random
 
 from rootstream.interfaces import IPath, Transport
+from rootstream.protocol.constants import DEAD_AFTER, VIDEO_DEADLINE
 from rootstream.protocol.events import (
     Event,
     Expired,
@@ -382,16 +383,17 @@ class Twin(Wire):
 
     # --- media ---
 
-    def say(self, side: Side, kind: str) -> bool:
+    def say(self, side: Side, kind: str, awaited: bool = False) -> bool:
         """
         Send something from ``side``.  Returns whether it knows whom to send to.
+        ``awaited`` frames must arrive; messages must anyway.
         """
         link = side.linkTo(self.other(side))
         if not link.established and side not in self.diallers:
             return False
         if kind in ("video", "audio"):
             size = self.script.choice((50, 900, 2500)) if kind == "video" else 60
-            link.send(self.witness.media(kind, size), self.now)
+            link.send(self.witness.media(kind, size, awaited), self.now)
         else:
             link.send(self.witness.message(side, link, kind), self.now)
         self.pump(side)
@@ -424,38 +426,33 @@ class Twin(Wire):
                 return False
         return True
 
-    @property
-    def missing(self) -> str:
-        """
-        What either side sent and the other has not got, in words.
-        """
-        return "; ".join(
-            f"from {self.names[side]}: {words}"
-            for side in (self.a, self.b)
-            if (words := self.witness.missing(side))
-        )
-
     def play(self) -> Outcome:
         """
         The whole run.  Raises `Violation`.
         """
         with self.witness.watch():
             trouble = self.trouble
-            self.dial(trouble.begin())
+            if self.dial(trouble.begin()) and self.script.random() < 0.4:
+                self.drill()
             for _ in range(self.script.randrange(1, 6)):
                 trouble.strike()
                 self.stream(self.script.choice((0.05, 0.2, 0.4, 0.8, 1.2)))
             trouble.heal()
             outcome = self.recover()
+            self.sayAll()
+            # A frame may wait for one that was lost before it.
+            self.run(VIDEO_DEADLINE + 0.3)
+            if self.witness.missing:
+                raise Violation(f"lost in calm weather: {self.witness.missing}")
             trouble.judge()
             if self.script.random() < 0.3:
                 self.part()
         return outcome
 
-    def dial(self, calm: bool) -> None:
+    def dial(self, calm: bool) -> bool:
         """
         Somebody dials, or both do; when the network is calm there is one session two
-        round trips later (F20).
+        round trips later (F20).  Returns whether it is calm.
         """
         roundTrip = self.a.weather.delay + self.b.weather.delay
         for side in self.diallers:
@@ -473,6 +470,28 @@ class Twin(Wire):
             for side in self.diallers:
                 self.later(0.3, partial(self.dialTCP, side))
             self.stream(self.script.choice((0.1, 0.6, 2.0)))
+        return calm
+
+    def drill(self) -> None:
+        """
+        UDP alone is blocked when a connection is ready: nothing is lost (F48, F49).
+        """
+        self.run(8 * self.a.weather.delay)
+        self.trouble.blockUDP()
+        self.sayAll()
+        self.run(0.2)
+        self.sayAll()
+        self.run(DEAD_AFTER)
+        if self.witness.missing:
+            raise Violation(f"lost, although TCP carried: {self.witness.missing}")
+
+    def sayAll(self) -> None:
+        """
+        Send something of each kind both ways, which has to arrive.
+        """
+        for side in (self.a, self.b):
+            for kind in ("video", "INPUT", "CONTROL"):
+                self.say(side, kind, awaited=True)
 
     def recover(self) -> Outcome:
         """
@@ -486,11 +505,11 @@ class Twin(Wire):
                 self.say(self.script.choice((self.a, self.b)), "CONTROL")
             self.run(0.1)
             passed = self.now - start
-            if heard == inf and not silent and not self.missing:
+            if heard == inf and not silent and not self.witness.missing:
                 heard = passed
                 self.trouble.echo()
             returned = min(returned, passed) if self.returned else inf
-            for at, words in ((heard, self.missing), (returned, "not on UDP")):
+            for at, words in ((heard, self.witness.missing), (returned, "not on UDP")):
                 if at == inf and passed > WHOLE_AFTER:
                     raise Violation(f"after {passed:.1f} s: {words}")
             if passed > max(heard, returned) + LASTING:
@@ -506,8 +525,8 @@ class Twin(Wire):
         What is still to come, in words; empty when all has arrived, there is one
         session, and nothing waits.
         """
-        if self.missing:
-            return self.missing
+        if self.witness.missing:
+            return self.witness.missing
         for side in (self.a, self.b):
             link = side.linkTo(self.other(side))
             if link._dialling.active:

@@ -116,6 +116,7 @@ class Witness:
         self._starts: dict[Side, Start] = {}
         self._startOf: dict[int, Start] = {}
         self._media: dict[int, VideoFrame | AudioFrame] = {}
+        self._awaited: set[int] = set()
         self._newest: dict[tuple[int, str], int] = {}
         self._bytesFrom: Counter[tuple[Side, IPath]] = Counter()
         self._bytesTo: Counter[tuple[Side, IPath]] = Counter()
@@ -272,9 +273,12 @@ class Witness:
             return [InputEvent(1, 2, number)]
         return Control(Command.SET_BITRATE, FIRST_CONTROL + number)
 
-    def media(self, kind: str, size: int) -> VideoFrame | AudioFrame:
+    def media(
+        self, kind: str, size: int, awaited: bool = False
+    ) -> VideoFrame | AudioFrame:
         """
-        The next frame that a side is about to send.
+        The next frame that a side is about to send; ``awaited`` if nothing may keep it
+        from arriving.
         """
         number = self._next()
         data = number.to_bytes(4, "big") * (size // 4 + 1)
@@ -284,6 +288,8 @@ class Witness:
         else:
             frame = AudioFrame(data, number)
         self._media[number] = frame
+        if awaited:
+            self._awaited.add(number)
         return frame
 
     def _next(self) -> int:
@@ -335,6 +341,7 @@ class Witness:
             self._inOrder(link, kind, frame.timestamp)
         else:
             self._inOrder(link, f"audio {frame.timestamp}", 1)
+        self._awaited.discard(frame.timestamp)
         self.delivered[kind] += 1
 
     def _inOrder(
@@ -348,18 +355,20 @@ class Witness:
             raise Violation(f"{kind} {number} arrived after {before}")
         self._newest[link.instance, kind] = number
 
-    def missing(self, side: Side) -> str:
+    @property
+    def missing(self) -> str:
         """
-        What ``side`` sent and the other has not got, in words; empty when nothing.
+        What was sent and has not arrived, in words; empty when nothing.
         """
-        start = self._starts.get(side)
-        if start is None:
-            return ""
-        return ", ".join(
+        words = [
             f"{kind} {sent[start.arrived[kind] :]}"
+            for start in self._starts.values()
             for kind, sent in start.messages.items()
             if start.arrived[kind] < len(sent)
-        )
+        ]
+        if self._awaited:
+            words.append(f"frames {sorted(self._awaited)}")
+        return ", ".join(words)
 
     # --- what is held ---
 
