@@ -335,10 +335,12 @@ class Trouble:
         twin.forwarders.add(RELAY.address)
         twin.tell("packets of {} come another way too", twin.names[side])
 
-    def relayed(self, side: Side, packet: bytes) -> None:
+    def passes(self, side: Side, packet: bytes) -> None:
         """
-        A datagram leaves ``side``.
+        A datagram of ``side`` comes by: he who blocks it may keep it.
         """
+        if UDP in side.weather.blocked and len(self._kept) < 99:
+            self._kept.append((side, packet))
         if side in self._relayed:
             to = self.twin.other(side)
             self.twin.inject(to, packet, RELAY, side.weather.delay / 2)

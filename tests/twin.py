@@ -212,7 +212,7 @@ class Twin(Wire):
 
     def _carry(self, side: Side, path: IPath, packet: bytes) -> None:
         if not isinstance(path, StreamPath):
-            self.trouble.relayed(side, packet)
+            self.trouble.passes(side, packet)
             super()._carry(side, path, packet)
             return
         stream = self.streams.get(path.number)
@@ -531,6 +531,9 @@ class Twin(Wire):
             link = side.linkTo(self.other(side))
             if link._dialling.active:
                 return f"{self.names[side]} dials"
+            slot = link._slots.current
+            if slot is not None and (slot.stale or slot.session.needsRekey(self.now)):
+                return f"{self.names[side]} needs new keys"
             if not link.drained or len(link._outbox) or link._inbox._video._frames:
                 return f"{self.names[side]} holds something"
             self.witness.checkBounds(side)

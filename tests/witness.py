@@ -33,6 +33,7 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.frames import FrameType
 from rootstream.protocol.link import Link
+from rootstream.protocol.node import Node
 from rootstream.protocol.session import Session
 from tests.wire import Side, Wire
 
@@ -118,6 +119,7 @@ class Witness:
         self._media: dict[int, VideoFrame | AudioFrame] = {}
         self._awaited: set[int] = set()
         self._newest: dict[tuple[int, str], int] = {}
+        self._answers: set[tuple[Node, bytes]] = set()
         self._bytesFrom: Counter[tuple[Side, IPath]] = Counter()
         self._bytesTo: Counter[tuple[Side, IPath]] = Counter()
         #: Who fills packets now.
@@ -209,6 +211,11 @@ class Witness:
                 raise Violation("a DATA packet left that no key had sealed")
         elif len(packet) != SIZES.get(packet[0]):
             raise Violation(f"{len(packet)} bytes of no known type left")
+        elif packet[0] == constants.TYPE_RESP:
+            answer = side.node, packet[4:8]
+            if answer in self._answers:
+                raise Violation("one INIT was answered twice")
+            self._answers.add(answer)
 
     def arrives(self, side: Side, path: IPath, packets: Sequence[bytes]) -> None:
         """
@@ -377,7 +384,7 @@ class Witness:
         Nothing of a side has grown past its limit, and its books are right.
         """
         node = side.node
-        for name, held, limit in _holdings(side):
+        for name, held, limit in _holdings(side, self._wire.now):
             if held > limit:
                 raise Violation(f"{held} {name}, of {limit} at the most")
         indices = 0
@@ -414,9 +421,9 @@ class Witness:
         return ""
 
 
-def _holdings(side: Side) -> Iterator[tuple[str, int, int]]:
+def _holdings(side: Side, now: float) -> Iterator[tuple[str, float, float]]:
     """
-    What a side holds: name, how many, and how many it may be.
+    What a side holds: name, how much, and how much it may be.
     """
     node = side.node
     yield "links", len(node), 1
@@ -436,6 +443,13 @@ def _holdings(side: Side) -> Iterator[tuple[str, int, int]]:
         yield "known paths", len(each._routing._known), constants.MAX_KNOWN_PATHS
         datagrams = [path for path in each._redial if path.transport == Transport.UDP]
         yield "paths to dial", len(datagrams), constants.MAX_KNOWN_PATHS
+        for state in states:
+            if not (state.validated or state.ours):
+                limit = constants.AMPLIFICATION * state.received
+                yield "bytes to who knows whom", state.sent, limit
+        if slots.previous is not None:
+            left = slots.previous.deadAt - now
+            yield "s to live with old keys", left, constants.PREVIOUS_KEY_LIFE
         yield "PINGs", len(inbox._pings), constants.MAX_OWED_ANSWERS
         yield "challenges", len(inbox._challenges), constants.MAX_OWED_ANSWERS
         for channel in (inbox._inputOut, inbox._controlOut):
