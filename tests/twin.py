@@ -57,6 +57,8 @@ class StreamPath(WirePath):
 
     number: int = 0
 
+    __hash__ = WirePath.__hash__
+
 
 class Stream:
     """
@@ -406,9 +408,9 @@ class Twin(Wire):
         random = self.script
         end = self.now + seconds
         while self.now < end:
-            for _ in range(random.randrange(1, 4)):
+            for _ in range(random.randrange(1, 5)):
                 self.say(random.choice((self.a, self.b)), random.choice(_KINDS))
-            self.run(min(random.uniform(0.05, 0.8), end - self.now + 1e-6))
+            self.run(min(random.uniform(0.1, 1.0), end - self.now + 1e-6))
         for side in (self.a, self.b):
             self.witness.checkBounds(side)
 
@@ -441,9 +443,11 @@ class Twin(Wire):
             outcome = self.recover()
             self.sayAll()
             # A frame may wait for one that was lost before it.
-            self.run(VIDEO_DEADLINE + 0.3)
-            if self.witness.missing:
-                raise Violation(f"lost in calm weather: {self.witness.missing}")
+            end = self.now + VIDEO_DEADLINE + 0.3
+            while self.witness.missing:
+                self.run(0.1)
+                if self.now > end:
+                    raise Violation(f"lost in calm weather: {self.witness.missing}")
             trouble.judge()
             if self.script.random() < 0.3:
                 self.part()

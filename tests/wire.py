@@ -43,6 +43,10 @@ class WirePath:
     address: tuple[str, int]
     backlog: int = field(default=0, compare=False)
 
+    def __hash__(self) -> int:
+        # Links look paths up all the time.
+        return hash(self.address)
+
     def sendPackets(self, packets: Sequence[bytes]) -> None:
         """
         The core never sends by itself.
