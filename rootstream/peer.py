@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rootstream.errors import LocalError
 from rootstream.interfaces import IPath, IPeerReceiver, Transport
 from rootstream.machine import PeerCore, PeerState, buildPeerMachine
 from rootstream.protocol.events import (
@@ -26,6 +27,8 @@ from rootstream.protocol.events import (
     Command,
     Control,
     ControlReceived,
+    DrillEnded,
+    DrillReport,
     Event,
     Expired,
     Impaired,
@@ -38,6 +41,8 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
+    PathValidated,
     Recovered,
     SessionEstablished,
     Silent,
@@ -48,6 +53,7 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.link import GOODBYE, Link
 from rootstream.protocol.status import LinkStatus
+from rootstream.transport.netwatch import NetworkChange
 
 __all__ = ["Peer", "PeerReceiver", "describePath"]
 
@@ -188,9 +194,11 @@ class Peer:
         self._again = False
         self._impaired = False
         self._handshakes: dict[IPath, Deferred[None]] = {}
+        self._joining: dict[IPath, Deferred[None]] = {}
         self._whenConnected: list[Deferred[Peer]] = []
         self._whenClosed: list[Deferred[None]] = []
         self._whenDrained: list[Deferred[None]] = []
+        self._drill: Deferred[DrillReport] | None = None
         #: Why the conversation ended, once it has.
         self.closed: Closed | None = None
 
@@ -298,6 +306,30 @@ class Peer:
         self.pump()
         return waiting
 
+    def drill(self, seconds: float = 3.0) -> Deferred[DrillReport]:
+        """
+        Rehearse a failure: for so long the session behaves as if UDP were dead, and
+        what that does to it is measured.
+
+        Fires once the session is back on UDP, at most 10 s after that time, or when
+        the conversation ends.  Fails with `rootstream.errors.LocalError` when a drill
+        runs already, or the session does not run on UDP.  Cancelling it lets UDP carry
+        at once.
+        """
+        try:
+            self._link.drill(Transport.UDP, seconds, self._now())
+        except LocalError:
+            return fail()
+        waiting: Deferred[DrillReport] = Deferred(lambda _: self._endDrill())
+        self._drill = waiting
+        self.pump()
+        return waiting
+
+    def _endDrill(self) -> None:
+        self._drill = None
+        self._link.endDrill(self._now())
+        self.pump()
+
     def close(self, text: str = "goodbye", code: int = GOODBYE) -> Deferred[None]:
         """
         Say goodbye.  Fires when that is sent; the peer is of no more use then.
@@ -352,12 +384,17 @@ class Peer:
             redialler.over()
         for path in list(self._handshakes):
             self._handshakes.pop(path).cancel()
+        for path in self._link.paths:
+            path.close()
         self._forget(self._link)
         for connected in list(self._whenConnected):
             connected.cancel()
         drained, self._whenDrained = self._whenDrained, []
         for one in drained:
             one.callback(None)
+        if self._drill is not None:
+            self._link.endDrill(self._now())
+            self.pump()
         self._fireClosed()
 
     def _fireClosed(self) -> None:
@@ -388,12 +425,20 @@ class Peer:
         self._handshakes.pop(path, None)
         self._link.abandon(path)
 
-    def addPath(self, path: IPath) -> None:
+    def join(self, path: IPath) -> Deferred[None]:
         """
-        Make ``path``, which we dialled, a standby path of the session.
+        Make ``path``, which we dialled, a standby path of the session; fires when the
+        peer has answered on it.  (`rootstream.transport.dial.IHandshaker`.)
         """
+
+        def cancelled(_: Deferred[None]) -> None:
+            self._joining.pop(path, None)
+
+        waiting: Deferred[None] = Deferred(cancelled)
+        self._joining[path] = waiting
         self._link.addPath(path, self._now())
         self.pump()
+        return waiting
 
     @property
     def wantsStandby(self) -> bool:
@@ -402,10 +447,15 @@ class Peer:
         """
         return self.connected and self._link.wantsStandby
 
-    def networkChanged(self) -> None:
+    def networkChanged(self, change: NetworkChange) -> None:
         """
-        Ask all paths whether they carry.
+        Ask all paths whether they carry.  Connections from an address that is gone
+        do not, and would say so only after seconds.
         """
+        for path in self._link.paths:
+            if path.local in change.gone:
+                path.close()
+                self.pathLost(path, f"our address {path.local} is gone")
         self._link.networkChanged(self._now())
         self.pump()
 
@@ -497,6 +547,10 @@ class Peer:
                 pass
             case PathAuthenticated(path):
                 path.authenticated()
+            case PathValidated(path):
+                joined = self._joining.pop(path, None)
+                if joined is not None:
+                    joined.callback(None)
             case PathDropped(path):
                 path.close()
             case PathMoved(path, cause):
@@ -504,6 +558,14 @@ class Peer:
                 self._tell("pathChanged", *describePath(path), cause)
                 if self.redialler is not None:
                     self.redialler.pathsChanged()
+            case PathNarrow(path, size):
+                self._log.info(
+                    "Peer {peer}: large packets are lost on the way to {address}, "
+                    "small ones are not: at most {size} bytes from now on.",
+                    peer=self.fingerprint,
+                    address=describePath(path)[1],
+                    size=size,
+                )
             case InitSent(path):
                 transport, address = describePath(path)
                 self._happened(
@@ -538,6 +600,10 @@ class Peer:
                 self._lost("its keys are too old to use")
                 if self.redialler is None:
                     self.abandon()
+            case DrillEnded(report):
+                waiting, self._drill = self._drill, None
+                if waiting is not None:
+                    waiting.callback(report)
             case Closed():
                 self._closedBy(event)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -22,6 +23,7 @@ from rootstream.protocol.events import (
     Closed,
     Command,
     Control,
+    DrillReport,
     Event,
     Expired,
     Impaired,
@@ -33,6 +35,8 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
+    PathValidated,
     Recovered,
     SessionEstablished,
     Silent,
@@ -61,9 +65,11 @@ class ScriptedLink:
         self.dialled: list[IPath] = []
         self.abandoned: list[IPath] = []
         self.lost: list[tuple[IPath, str]] = []
+        self.added: list[IPath] = []
         self.finished = False
         self.drained = False
         self.path: FakePath | None = None
+        self.paths: list[FakePath] = []
 
     def nextEvent(self) -> Event | None:
         return self.events.popleft() if self.events else None
@@ -83,6 +89,9 @@ class ScriptedLink:
 
     def abandon(self, path: IPath) -> None:
         self.abandoned.append(path)
+
+    def addPath(self, path: IPath, now: float) -> None:
+        self.added.append(path)
 
     def pathLost(self, path: IPath, reason: str, now: float) -> None:
         self.lost.append((path, reason))
@@ -229,6 +238,18 @@ class EventsTests(ScriptedCase):
             self.receiver.paths, [("udp", "192.0.2.1:9876", "it is nicer there")]
         )
 
+    def test_narrowPath(self) -> None:
+        """
+        That a path passes no large packets is a line in the log, and of no concern to
+        the application.
+        """
+        with capturedLogs() as logged:
+            self.happen(PathNarrow(self.path, 1200))
+        [line] = [formatEvent(event) for event in logged]
+        self.assertIn("192.0.2.1:9876", line)
+        self.assertIn("1200 bytes", line)
+        self.assertEqual(self.receiver.paths, [])
+
     def test_lostVideoIsNoCall(self) -> None:
         """
         Lost frames are for the status; the application is not called for them.
@@ -257,6 +278,21 @@ class EventsTests(ScriptedCase):
         self.assertEqual(self.receiver.states[-1][2], "heard again after 31.2 s")
         self.assertEqual(self.receiver.route[-1], "CONNECTED")
         self.assertEqual(self.forgotten, [])
+
+    def test_join(self) -> None:
+        """
+        A path has joined when the peer has answered on it; one that was given up may
+        answer.
+        """
+        first, second = FakePath(Transport.TCP), FakePath(Transport.TCP)
+        joined, given = self.peer.join(first), self.peer.join(second)
+        self.assertEqual(self.link.added, [first, second])
+        given.addErrback(lambda reason: reason.trap(CancelledError) and None)
+        given.cancel()
+        self.happen(PathValidated(second), PathValidated(FakePath()))
+        self.assertNoResult(joined)
+        self.happen(PathValidated(first))
+        self.assertIsNone(self.successResultOf(joined))
 
     def test_health(self) -> None:
         """
@@ -515,8 +551,9 @@ class EndingTests(ScriptedCase):
 
     def test_abandon(self) -> None:
         """
-        A forgotten peer leaves no timer, and nobody waits for it any more.
+        A forgotten peer leaves no timer and no path, and nobody waits for it any more.
         """
+        self.link.paths = [FakePath(), FakePath(Transport.TCP)]
         self.link.timer = 5.0
         self.peer.redialler = redialler = Redialler()
         shake = self.peer.handshake(self.path)
@@ -529,6 +566,7 @@ class EndingTests(ScriptedCase):
         self.successResultOf(drained)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(redialler.told, ["over"])
+        self.assertEqual([path.closed for path in self.link.paths], [True, True])
         self.assertEqual(self.forgotten, [self.link])
 
     def test_closedOverAStream(self) -> None:
@@ -854,6 +892,100 @@ class WaitingTests(JoinedCase):
         self.a.close()
         self.joined.run(0.2)
         self.successResultOf(drained)
+
+
+class DrillTests(JoinedCase):
+    """
+    `Peer.drill`.
+    """
+
+    def stream(self, seconds: float) -> None:
+        """
+        Pictures from ``b`` to ``a``.
+        """
+        for number in range(round(seconds / 0.04)):
+            self.b.sendVideo(picture(number, number % 25 == 0))
+            self.joined.run(0.04)
+
+    def test_report(self) -> None:
+        """
+        It fires with what happened: here, where UDP is all there is, the picture
+        stands still for as long as it lasts.
+        """
+        self.stream(0.4)
+        drill = self.a.drill(0.5)
+        self.stream(0.4)
+        self.assertNoResult(drill)
+        self.stream(2.0)
+        report = self.successResultOf(drill)
+        self.assertIs(report.transport, Transport.UDP)
+        self.assertTrue(0.5 <= report.pictureGap < 1.2, report)
+        self.assertIsNone(report.movedTo)
+        self.assertEqual(self.atA.route, [])
+
+    def test_refused(self) -> None:
+        """
+        It fails, in words, when there is nothing to rehearse; a drill that runs is not
+        disturbed by that.
+        """
+        for seconds in (0, 61):
+            error = self.failureResultOf(self.a.drill(seconds), LocalError)
+            self.assertIn("up to 60 s", error.getErrorMessage())
+        drill = self.a.drill(0.2)
+        error = self.failureResultOf(self.a.drill(), LocalError)
+        self.assertIn("running already", error.getErrorMessage())
+        self.joined.run(1.5)
+        self.successResultOf(drill)
+
+    def test_cancelled(self) -> None:
+        """
+        Cancelled, it lets UDP carry at once.
+        """
+        self.stream(0.2)
+        drill = self.a.drill(60)
+        self.stream(0.2)
+        received = len(self.atA.video)
+        drill.cancel()
+        self.failureResultOf(drill, CancelledError)
+        self.stream(0.4)
+        self.assertGreater(len(self.atA.video), received + 5)
+        self.successResultOf(self.drilled(0.2))
+
+    def drilled(self, seconds: float) -> Deferred[DrillReport]:
+        """
+        A drill that has run its time.
+        """
+        drill = self.a.drill(seconds)
+        self.joined.run(seconds + 1.0)
+        return drill
+
+    def test_closed(self) -> None:
+        """
+        It ends with our goodbye, which is heard.
+        """
+        drill = self.a.drill()
+        closed = self.a.close()
+        self.joined.run(0.2)
+        self.successResultOf(closed)
+        self.assertIsNone(self.successResultOf(drill).backAfter)
+        self.assertEqual(self.atB.route, ["DISCONNECTED"])
+
+    def test_abandoned(self) -> None:
+        """
+        It ends when the peer is forgotten without a word.
+        """
+        drill = self.a.drill()
+        self.a.abandon()
+        self.assertIsNone(self.successResultOf(drill).backAfter)
+        self.failureResultOf(self.a.drill(), LocalError)
+
+    def test_anotherFromItsCallback(self) -> None:
+        """
+        Whoever is told of its end may begin the next.
+        """
+        drill = self.a.drill(0.1).addCallback(lambda _: self.a.drill(0.1))
+        self.joined.run(3.0)
+        self.successResultOf(drill)
 
 
 class ClosingTests(JoinedCase):

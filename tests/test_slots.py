@@ -294,8 +294,8 @@ class AckTests(SlotTestCase):
         """
         slot = self.slot()
         self.assertIsNone(slot.ackAt)
-        slot.owesAck(START, False)
-        slot.owesAck(START + 0.02, False)
+        slot.owesAck(START, 1, False)
+        slot.owesAck(START + 0.02, 1, False)
         self.assertEqual(slot.ackAt, START + 0.05)
 
     def test_hole(self) -> None:
@@ -303,10 +303,10 @@ class AckTests(SlotTestCase):
         A hole is told within 5 ms, and packets after it do not delay that.
         """
         slot = self.slot()
-        slot.owesAck(START, False)
-        slot.owesAck(START + 0.01, True)
-        slot.owesAck(START + 0.011, False)
-        slot.owesAck(START + 0.012, True)
+        slot.owesAck(START, 1, False)
+        slot.owesAck(START + 0.01, 1, True)
+        slot.owesAck(START + 0.011, 1, False)
+        slot.owesAck(START + 0.012, 1, True)
         self.assertEqual(slot.ackAt, START + 0.01 + 0.005)
 
     def test_manyPackets(self) -> None:
@@ -315,7 +315,7 @@ class AckTests(SlotTestCase):
         """
         slot = self.slot()
         for _ in range(ACK_EVERY_PACKETS - 1):
-            slot.owesAck(START, False)
+            slot.owesAck(START, 1, False)
         self.assertEqual(slot.ackAt, START + 0.05)
-        slot.owesAck(START + 0.001, False)
+        slot.owesAck(START + 0.001, 1, False)
         self.assertEqual(slot.ackAt, START + 0.001)

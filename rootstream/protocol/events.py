@@ -125,6 +125,15 @@ class PathAuthenticated:
 
 
 @dataclass(frozen=True, slots=True)
+class PathValidated:
+    """
+    The peer has answered a challenge on ``path`` for the first time.
+    """
+
+    path: IPath
+
+
+@dataclass(frozen=True, slots=True)
 class PathMoved:
     """
     From now on packets go out on ``path``, because of ``cause``, in words.
@@ -141,6 +150,17 @@ class PathDropped:
     """
 
     path: IPath
+
+
+@dataclass(frozen=True, slots=True)
+class PathNarrow:
+    """
+    Large packets are lost on ``path``, small ones are not: from now on none has more
+    than ``size`` bytes there.
+    """
+
+    path: IPath
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +265,39 @@ class ControlReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillReport:
+    """
+    What happened when ``transport`` counted as dead for ``seconds``.  Times in seconds.
+
+    ``pictureGap`` is the longest time without a video frame delivered here, between the
+    beginning of the drill and half a second after the return of the session; None when
+    no frame came at all.  ``acknowledgementGap`` is the longest time that media sent
+    from here waited without any progress of acknowledgements, of which a peer sends one
+    in 0.05 s at the best of times; None when none was sent.  ``movedAfter`` says when
+    the session left the transport, counted from the beginning, ``movedTo`` for which
+    one, and ``backAfter`` when it had returned, counted from when the transport was no
+    longer dead; None where that did not happen.
+    """
+
+    transport: Transport
+    seconds: float
+    pictureGap: float | None
+    acknowledgementGap: float | None
+    movedAfter: float | None
+    movedTo: Transport | None
+    backAfter: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrillEnded:
+    """
+    A rehearsal is over: ``report`` says what came of it.
+    """
+
+    report: DrillReport
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """
     The conversation is over: ``text`` says why, ``byPeer`` who said so.
@@ -261,8 +314,10 @@ Event = (
     | InitLapsed
     | SessionEstablished
     | PathAuthenticated
+    | PathValidated
     | PathMoved
     | PathDropped
+    | PathNarrow
     | Suspect
     | Impaired
     | Recovered
@@ -274,5 +329,6 @@ Event = (
     | AudioReceived
     | InputReceived
     | ControlReceived
+    | DrillEnded
     | Closed
 )

@@ -23,6 +23,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathValidated,
     Suspect,
 )
 from rootstream.protocol.failover import Failover
@@ -161,10 +162,10 @@ class Routing:
         """
         self._failover.recovered()
 
-    def read(self, heard: Heard, path: IPath, newest: bool, now: float) -> None:
+    def read(self, heard: Heard, path: IPath, inUse: bool, now: float) -> None:
         """
-        What a packet that came by ``path`` says of paths; ``newest`` when it was
-        sent after all that came before.
+        What packets that came by ``path`` say of paths; ``inUse`` when they are of the
+        session that is sent on.
         """
         if heard.progress:
             self._failover.acknowledged(now)
@@ -181,7 +182,8 @@ class Routing:
             if elsewhere:
                 self._paths.follow(path, now)
         # Without a path any sign of the peer will do.
-        if elsewhere and newest and (heard.moving or current is None):
+        moving = heard.newest if current is None else heard.moving
+        if elsewhere and moving and inUse:
             patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
             self._paths.question(path, patience if current else 0.0, now)
 
@@ -189,7 +191,10 @@ class Routing:
         new = not state.validated
         self._paths.responded(state)
         self._failover.responded(state, now)
-        if new and state is self._failover.doubled(now):
+        if not new:
+            return
+        self._tell(PathValidated(state.path))
+        if state is self._failover.doubled(now):
             # It comes after the trouble began: it has missed what is under way.
             self._packing.again(state)
 

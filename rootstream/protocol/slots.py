@@ -55,12 +55,12 @@ class Slot:
         """
         return self.stale or self.session.needsRekey(now)
 
-    def owesAck(self, now: float, hole: bool) -> None:
+    def owesAck(self, now: float, count: int, hole: bool) -> None:
         """
-        A packet came that asks for an acknowledgement; ``hole`` when some before
-        it did not.
+        ``count`` packets came that ask for an acknowledgement; ``hole`` when some
+        before them did not.
         """
-        self.ackCount += 1
+        self.ackCount += count
         if self.ackCount >= ACK_EVERY_PACKETS:
             self.ackAt = now
             return

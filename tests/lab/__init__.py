@@ -1,5 +1,5 @@
 """
-Tests that need a hostile network of their own, and so root on a Linux machine.
+A hostile network of our own, and the tests that need one, and so root on Linux.
 
 Without the privilege they are skipped, with the reason.
 """

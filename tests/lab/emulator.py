@@ -42,7 +42,7 @@ IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000
 
 #: Packets that wait in a TUN while our process does not run: half a second at
-#: 100 Mbit/s.  What they wait for is measured by the line, not here.
+#: 100 Mbit/s.  The queue of a bad line is in `line.Line`, not here.
 TUN_QUEUE = 5_000
 #: Packets taken from one direction before the other has its turn.
 BATCH = 64
@@ -104,10 +104,13 @@ class Emulator:
         Take the link away; what is on the way is lost.  Does no harm twice.
         """
         process = self._process
+        process.kill()
+        process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
             assert pipe is not None
-            pipe.close()
-        process.wait()
+            # What was written to a process that had ended already is still in it.
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def _devices(self) -> list[str]:
         return [f"from-{host.port}" for host in self.settings]
@@ -150,9 +153,8 @@ def openTun(name: str) -> int:
     Make a TUN device, for as long as the file descriptor is open.
     """
     tun = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(
-        tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TUN | IFF_NO_PI)
-    )
+    flags = IFF_TUN | IFF_NO_PI
+    fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
     return tun
 
 

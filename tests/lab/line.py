@@ -93,7 +93,7 @@ class Settings:
         return replace(self, **changes)
 
 
-def check(name: str, value: object) -> None:
+def check(name: str, value: Any) -> None:
     """
     Refuse a value that a setting may not have.
 
@@ -103,7 +103,7 @@ def check(name: str, value: object) -> None:
         return
     least, most = RANGES[name]
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and least <= value <= most):  # type: ignore[operator]
+    if not number or not least <= value <= most:
         none = " (or None)" if name in LIMITS else ""
         raise ValueError(
             f"emulator setting {name}={value!r}: "

@@ -28,8 +28,9 @@ class Router(Namespace):
     The middle of the network, which forwards, or does not.
 
     Its interfaces are ``toa`` and ``tob``.  Rules add up until `restore`.  A packet
-    meets them once, when it comes from its sender: an emulator comes behind them.
-    Where a `sender` can be given, None stands for both hosts.
+    meets them once, when it comes from its sender: an emulator comes behind them, so
+    a rule tells directions apart by ``iifname``, never by ``oifname``.  Where a sender
+    can be given, None stands for both hosts.
     """
 
     def begin(self) -> None:
@@ -87,15 +88,13 @@ class Router(Namespace):
         """
         self.rule(f"meta length gt {size} drop", sender)
 
-    def limitRate(
-        self, rate: float, burst: int = 15_000, sender: Host | None = None
-    ) -> None:
+    def limitRate(self, rate: float, sender: Host | None = None) -> None:
         """
-        Swallow what exceeds ``rate`` bit/s after ``burst`` bytes: a policer, which
-        holds nothing back.  For a queue, use an emulator.
+        Swallow what exceeds ``rate`` bit/s: a policer, which holds nothing back and
+        lets as much as a second's worth pass at once, as `nft` has it.  For a queue,
+        use an emulator.
         """
-        allowed = f"{int(rate / 8)} bytes/second burst {burst} bytes"
-        self.rule(f"limit rate over {allowed} drop", sender)
+        self.rule(f"limit rate over {int(rate / 8)} bytes/second drop", sender)
 
     def quota(self, size: int, sender: Host | None = None) -> None:
         """

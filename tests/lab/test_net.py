@@ -14,63 +14,22 @@ from unittest import mock
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.integration.programs import waitUntil
 from tests.lab import namespace, router
 from tests.lab.net import NAMESPACES, LabUnavailable, Network, openNetwork
+from tests.lab.traffic import PORT, ask, startEcho
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-PORT = 9876
-
-#: Echoes datagrams and TCP connections for IPv4 and IPv6 until it is killed.
-ECHO = """
-import selectors, socket, sys
-ready = selectors.DefaultSelector()
-for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-    one = socket.socket(socket.AF_INET6, kind)
-    one.bind(("::", int(sys.argv[1])))
-    if kind == socket.SOCK_STREAM:
-        one.listen()
-    ready.register(one, selectors.EVENT_READ)
-print("ready", flush=True)
-while True:
-    for key, _ in ready.select():
-        if key.fileobj.type == socket.SOCK_DGRAM:
-            data, address = key.fileobj.recvfrom(2000)
-            key.fileobj.sendto(data, address)
-        else:
-            connection, _ = key.fileobj.accept()
-            connection.sendall(connection.recv(2000))
-            connection.close()
-"""
-
-#: Says what became of one word sent to the echo.
-ASK = """
-import socket, sys
-kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-kind = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}[kind]
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-with socket.socket(family, kind) as one:
-    one.settimeout(0.5)
-    try:
-        one.connect((host, port))
-        one.sendall(b"word")
-        print("echo" if one.recv(2000) == b"word" else "wrong")
-    except TimeoutError:
-        print("silence")
-    except ConnectionError:
-        print("refused")
-    except OSError as error:
-        print(error)
-"""
-
-#: Builds a network, starts something in it that would speak up later, and waits to
-#: be killed.
+#: Builds a network with all there is, starts something in it that would speak up
+#: later, and waits to be killed.
 DOOMED = """
 import time
 from tests.lab.net import Network
-network = Network()
+network = Network(nat=True)
 network.open()
-print(network.a.name, flush=True)
+network.emulate()
+print(*(machine.name for machine in network.machines), flush=True)
 child = network.a.popen(["sh", "-c", "echo started; sleep 30; echo survived"])
 time.sleep(600)
 """
@@ -78,102 +37,37 @@ time.sleep(600)
 
 class NetworkTests(SynchronousTestCase):
     """
-    Tests for what passes between the two hosts.
+    Tests for what a network is from the first moment on.
     """
 
-    def setUp(self) -> None:
+    def test_readyAtOnce(self) -> None:
         """
-        An echo runs on ``b``.
+        The first packet through a new network is not lost in a cable that Linux has
+        yet to see come up: then it would take a second.
         """
-        self.network = openNetwork(self)
-        script = [sys.executable, "-c", ECHO, str(PORT)]
-        self.echo = self.network.b.popen(script, stdout=subprocess.PIPE)
-        self.addCleanup(self.echo.wait)
-        self.addCleanup(self.echo.kill)
-        assert self.echo.stdout is not None
-        self.addCleanup(self.echo.stdout.close)
-        self.assertEqual(self.echo.stdout.readline(), "ready\n")
-
-    def ask(self, kind: str, address: str | None = None) -> str:
-        """
-        What ``a`` hears from the echo.
-        """
-        where = address or self.network.b.address
-        script = [sys.executable, "-c", ASK, kind, where, str(PORT)]
-        done = self.network.a.run(script, capture_output=True, timeout=20)
-        return done.stdout.strip() + done.stderr
-
-    def test_everythingPasses(self) -> None:
-        """
-        Untouched, the router forwards UDP and TCP over IPv4 and IPv6.
-        """
-        for address in (self.network.b.address6, self.network.b.address):
-            for kind in ("udp", "tcp"):
-                with self.subTest(address=address, kind=kind):
-                    self.assertEqual(self.ask(kind, address), "echo")
-
-    def test_dropUDP(self) -> None:
-        """
-        UDP without an answer leaves TCP alone, on IPv6 too, until it is restored.
-        """
-        self.network.router.dropUDP()
-        self.assertEqual(self.ask("udp"), "silence")
-        self.assertEqual(self.ask("udp", self.network.b.address6), "silence")
-        self.assertEqual(self.ask("tcp"), "echo")
-        self.network.router.restore()
-        self.assertEqual(self.ask("udp"), "echo")
-
-    def test_dropTCP(self) -> None:
-        """
-        TCP without an answer leaves UDP alone.
-        """
-        self.network.router.dropTCP()
-        self.assertEqual(self.ask("tcp"), "silence")
-        self.assertEqual(self.ask("udp"), "echo")
-
-    def test_rejectTCP(self) -> None:
-        """
-        A rejected TCP connection is refused at once, not left to time out.
-        """
-        self.network.router.rejectTCP()
-        self.assertEqual(self.ask("tcp"), "refused")
-        self.assertEqual(self.ask("udp"), "echo")
-
-    def test_dropAll(self) -> None:
-        """
-        In a black hole the sender sees neither an answer nor an error; one
-        `restore` ends all rules.
-        """
-        self.network.router.rejectTCP()
-        self.network.router.dropUDP()
-        self.network.router.restore()
-        self.network.router.dropAll()
-        self.assertEqual(self.ask("udp"), "silence")
-        self.assertEqual(self.ask("tcp"), "silence")
-        self.network.router.restore()
-        self.assertEqual(self.ask("udp"), "echo")
-        self.assertEqual(self.ask("tcp"), "echo")
-
-    def test_oneDirection(self) -> None:
-        """
-        A rule of one's own can tell the directions apart by the router's ports.
-        """
-        self.network.router.rule(f"iifname tob udp sport {PORT} counter drop")
-        self.assertEqual(self.ask("udp"), "silence")
-        listing = ["nft", "list", "chain", "inet", "lab", "forward"]
-        done = self.network.router.run(listing, capture_output=True, timeout=20)
-        self.assertIn("counter packets 1 ", done.stdout)
+        for nat in (False, True):
+            with Network(nat) as network:
+                if network.natB is not None:
+                    network.natB.forward(PORT)
+                startEcho(self, network.b)
+                for address in (network.b.address6, network.b.outside):
+                    with self.subTest(nat=nat, address=address):
+                        self.assertEqual(ask(network.a, "udp", address), "echo")
 
     def test_networksLiveSideBySide(self) -> None:
         """
         A second network of the same process has the same addresses and nothing
-        else in common with the first.
+        else in common with the first, an emulator included.
         """
+        network = openNetwork(self)
+        startEcho(self, network.b)
         other = openNetwork(self)
         other.router.dropAll()
-        self.assertEqual(self.ask("udp"), "echo")
+        for one in (network, other):
+            one.emulate()
+        self.assertEqual(ask(network.a, "udp", network.b.address), "echo")
         other.close()
-        self.assertEqual(self.ask("udp"), "echo")
+        self.assertEqual(ask(network.a, "udp", network.b.address), "echo")
 
 
 class CleanupTests(SynchronousTestCase):
@@ -185,18 +79,18 @@ class CleanupTests(SynchronousTestCase):
         """
         The names of a network's namespaces that exist.
         """
-        ends = (network.a, network.b, network.router)
-        return [end.name for end in ends if (NAMESPACES / end.name).exists()]
+        names = [machine.name for machine in network.machines]
+        return [name for name in names if (NAMESPACES / name).exists()]
 
     def test_closedNetworkLeavesNothing(self) -> None:
         """
-        Closing ends what runs inside and takes all three namespaces away; closing
-        again does nothing.
+        Closing ends what runs inside and takes all namespaces away; closing again
+        does nothing.
         """
-        network = openNetwork(self)
+        network = openNetwork(self, nat=True)
         child = network.a.popen(["sleep", "600"])
         self.addCleanup(child.kill)
-        self.assertEqual(len(self.names(network)), 3)
+        self.assertEqual(len(self.names(network)), 5)
         network.close()
         self.assertEqual(child.wait(timeout=20), -signal.SIGKILL)
         self.assertEqual(self.names(network), [])
@@ -226,7 +120,7 @@ class CleanupTests(SynchronousTestCase):
     def test_killedRunIsClearedByTheNext(self) -> None:
         """
         A run that was killed leaves its namespaces and a process in one; the next
-        network takes both away.
+        network takes both away.  An emulator does not outlive its run.
         """
         openNetwork(self).close()
         doomed = subprocess.Popen(
@@ -239,17 +133,23 @@ class CleanupTests(SynchronousTestCase):
         self.addCleanup(doomed.kill)
         assert doomed.stdout is not None
         self.addCleanup(doomed.stdout.close)
-        name = doomed.stdout.readline().strip()
+        names = doomed.stdout.readline().split()
+        self.assertEqual(len(names), 5)
         self.assertEqual(doomed.stdout.readline(), "started\n")
         living = openNetwork(self)
-        self.assertTrue((NAMESPACES / name).exists(), "it lives, and is left alone")
+        for name in names:
+            self.assertTrue((NAMESPACES / name).exists(), "it lives, and is left alone")
         living.close()
         doomed.kill()
         doomed.wait()
-        self.assertTrue((NAMESPACES / name).exists(), "nothing else cleared it")
+        inRouter = ["ip", "netns", "pids", names[2]]
+        waitUntil(lambda: not namespace.command(inRouter), "the emulator ends")
+        for name in names:
+            self.assertTrue((NAMESPACES / name).exists(), "nothing else cleared it")
 
         openNetwork(self)
-        self.assertFalse((NAMESPACES / name).exists())
+        for name in names:
+            self.assertFalse((NAMESPACES / name).exists())
         self.assertEqual(doomed.stdout.read(), "")
 
 
