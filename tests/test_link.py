@@ -1002,6 +1002,48 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual(wire.a.frames, [frame.data])
         self.assertEqual(wire.a.eventsOf(VideoLost), [])
 
+    def test_keptFromTheInstanceBefore(self) -> None:
+        """
+        F29: what somebody kept of an instance of the peer that is gone does not open
+        any more: its messages have the numbers of the new instance's.
+        """
+        wire = Wire()
+        wire.connect()
+        kept = wire.a.session(wire.b).seal(b"\x04" + bytes(4) + b"\x01" + bytes(6))
+        wire.a.restart()
+        wire.a.dial(wire.b)
+        wire.run(0.2)
+        clear(wire)
+        wire.deliver(wire.b, kept, pathTo(wire.a))
+        self.assertEqual(wire.b.events, [])
+        send(wire, wire.a, [InputEvent(1, 7, 1)])
+        wire.run(0.2)
+        self.assertEqual(
+            wire.b.eventsOf(InputReceived), [InputReceived((InputEvent(1, 7, 1),))]
+        )
+
+    def test_confirmedLate(self) -> None:
+        """
+        F40: the first packet of a session comes when the peer has already begun the
+        next: both sides go on with that one.
+        """
+        wire = Wire()
+        wire.a.weather.filter = lambda packet: packet[0] == TYPE_INIT
+        wire.a.dial(wire.b)
+        wire.run(0.025)
+        late = wire.a.packets(TYPE_DATA)[0]
+        rekey(wire)
+        wire.run(0.015)
+        self.assertEqual(wire.b.linkTo(wire.a)._slots.halfOpen, 2)
+        wire.deliver(wire.b, late, pathTo(wire.a))
+        wire.a.weather.filter = None
+        wire.run(1)
+        for side in (wire.a, wire.b):
+            clear(wire)
+            send(wire, side, [InputEvent(1, 7, 1)])
+            wire.run(0.1)
+            self.assertEqual(len(wire.other(side).eventsOf(InputReceived)), 1)
+
     def test_exhausted(self) -> None:
         """
         When the keys are used up, sending stops; media that is offered is refused.

@@ -540,9 +540,9 @@ class Link:
         if restarted:
             self._inbox.reset()
             self._outbox.clear()
-            # Frames that went to the old instance mean nothing to the new one.
-            for other in self._slots:
-                other.sent.clear()
+            # Its keys go with it, and the frames that they carried.
+            if self._slots.current is not None:
+                self._account(self._slots.current)
         elif self._liveness.impaired:
             self._inbox.resume()
         self._peerInstance = slot.instance

@@ -119,9 +119,13 @@ class Paths:
             state = self._paths[path] = PathState(path)
         state.received += size
         state.lastHeard = now
-        return self._forgetOne(state)
+        return self.trim(state)
 
-    def _forgetOne(self, heard: PathState) -> PathState | None:
+    def trim(self, new: PathState) -> PathState | None:
+        """
+        Forget a path, other than the ``new`` one, if there are too many.  Returns its
+        books, if any.
+        """
         if len(self._paths) <= MAX_UNVALIDATED_PATHS:
             return None
         crowd = [state for state in self._paths.values() if not state.validated]
@@ -129,11 +133,16 @@ class Paths:
             crowd = [state for state in self._paths.values() if state.validated]
             if len(crowd) <= MAX_VALIDATED_PATHS:
                 return None
-        needed = (heard, self.current, self._candidate)
-        # A connection took more to make than an address that datagrams came from.
+        needed = (new, self.current, self._candidate)
+        # What we chose is where the peer is to be found again, and a connection took
+        # more to make than an address that datagrams came from.
         forgotten = min(
             (state for state in crowd if state not in needed),
-            key=lambda state: (state.path.transport != Transport.UDP, state.lastHeard),
+            key=lambda state: (
+                state.ours,
+                state.path.transport != Transport.UDP,
+                state.lastHeard,
+            ),
         )
         del self._paths[forgotten.path]
         return forgotten
@@ -229,12 +238,15 @@ class Paths:
         if not state.validated:
             self.challenge(state, CHALLENGE_ATTEMPTS, now)
 
-    def distrust(self, state: PathState) -> None:
+    def distrust(self, state: PathState) -> PathState | None:
         """
         Nothing gets through on ``state`` any more: it has to be validated anew.
+
+        Returns the books of the path that had to be forgotten, as `heard` does.
         """
         state.validated = False
         state.sent = state.received = 0
+        return self.trim(state)
 
     def challenge(self, state: PathState, attempts: int, now: float) -> None:
         """

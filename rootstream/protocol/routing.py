@@ -95,7 +95,12 @@ class Routing:
         """
         Make ``path``, which we dialled, a standby path.
         """
-        self._paths.challenge(self._paths.add(path), CHALLENGE_ATTEMPTS, now)
+        self._paths.challenge(self._chosen(path), CHALLENGE_ATTEMPTS, now)
+
+    def _chosen(self, path: IPath) -> PathState:
+        state = self._paths.add(path)
+        self._dropped(self._paths.trim(state))
+        return state
 
     def askAll(self, now: float) -> None:
         """
@@ -145,6 +150,9 @@ class Routing:
             if state is not None and path.transport != Transport.UDP:
                 # A connection that the peer made ahead of need.
                 self._paths.challenge(state, CHALLENGE_ATTEMPTS, now)
+        self._dropped(forgotten)
+
+    def _dropped(self, forgotten: PathState | None) -> None:
         if forgotten is not None:
             self._tell(PathDropped(forgotten.path))
 
@@ -229,7 +237,7 @@ class Routing:
         """
         current = self._paths.current
         if current is not None and not self._paths.deliberate:
-            self._paths.distrust(current)
+            self._dropped(self._paths.distrust(current))
 
     def watch(self, now: float) -> None:
         """
@@ -259,7 +267,7 @@ class Routing:
         replacement = failover.replacement(now)
         if replacement is not None:
             cause = self._silence(replacement)
-            self._paths.distrust(current)
+            self._dropped(self._paths.distrust(current))
             self._move(replacement, cause, now)
             return
         failover.keepsAlive(now)
@@ -311,4 +319,4 @@ class Routing:
             return None
         if not self._known:
             return None
-        return self._paths.add(next(reversed(self._known)))
+        return self._chosen(next(reversed(self._known)))
