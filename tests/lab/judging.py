@@ -129,6 +129,15 @@ class LabTests(LabTestCase):
         pairs = itertools.pairwise(self.pictures.arrivals)
         return max(after - before for before, after in pairs)
 
+    def gap(self, since: float, until: float) -> float:
+        """
+        The longest time between two pictures in a while, less that between any two.
+        """
+        seen = [at for at in self.pictures.arrivals if since <= at <= until]
+        self.assertGreater(len(seen), 1, self.account())
+        longest = max(after - before for before, after in itertools.pairwise(seen))
+        return max(0.0, longest - 1 / self.fps)
+
     def transports(self, program: Program) -> list[str]:
         """
         The transports that a program's session moved to, in order.
