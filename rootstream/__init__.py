@@ -16,11 +16,13 @@ from rootstream.identity import (
 )
 from rootstream.interfaces import IPeerReceiver
 from rootstream.machine import PeerState
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer, PeerReceiver
 from rootstream.protocol.events import (
     AudioFrame,
     Command,
     Control,
+    DrillReport,
     InputEvent,
     VideoFrame,
 )
@@ -32,10 +34,12 @@ __all__ = [
     "AuthorizedPeers",
     "Command",
     "Control",
+    "DrillReport",
     "Host",
     "IPeerReceiver",
     "Identity",
     "InputEvent",
+    "NetworkMemory",
     "Peer",
     "PeerReceiver",
     "PeerState",

@@ -1,6 +1,6 @@
 """
-The ``rootstream`` command: what ``twistd -n rootstream`` runs, with an exit status,
-and the identity of this machine.
+The ``rootstream`` command: what ``twistd -n rootstream`` runs, with an exit status, the
+identity of this machine, and what programs that run can be asked.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from twisted.python import usage
 from rootstream import __version__
 from rootstream.errors import RootstreamError
 from rootstream.identity import loadOrCreateIdentity
-from rootstream.protocol.constants import DEFAULT_PORT
+from rootstream.protocol.constants import DEFAULT_PORT, MAX_DRILL
+from rootstream.rehearsal import DRILL_SECONDS, rehearse
 from rootstream.show import describeIdentity, guessHost
 from rootstream.tap import Options as Programs
 from rootstream.tap import homeOf, makeService
@@ -46,15 +47,45 @@ class IdentityOptions(usage.Options):
     optFlags = [["qr", None, "Show the code as a QR code too."]]
 
 
+class DrillOptions(usage.Options):
+    """
+    Options of ``drill``.
+    """
+
+    synopsis = "[options]"
+    optParameters = [
+        [
+            "home",
+            None,
+            None,
+            "Directory of the programs ($ROOTSTREAM_HOME, ~/.config/rootstream).",
+        ],
+        ["seconds", None, str(DRILL_SECONDS), "How long UDP counts as dead."],
+        ["peer", None, None, "Only with the peer of this fingerprint."],
+    ]
+
+    def postOptions(self) -> None:
+        text = self["seconds"]
+        try:
+            self["seconds"] = float(text)
+        except ValueError:
+            self["seconds"] = 0.0
+        if not 0 < self["seconds"] <= MAX_DRILL:
+            raise usage.UsageError(
+                f"--seconds takes a number above 0, up to {MAX_DRILL:.0f}, not {text!r}"
+            )
+
+
 class Options(Programs):
     """
-    The programs of twistd, and ``identity``.
+    The programs of twistd, ``identity``, and ``drill``.
     """
 
     synopsis = "Usage: rootstream"
     subCommands = [
         *Programs.subCommands,
         ["identity", None, IdentityOptions, "Show this machine's code."],
+        ["drill", None, DrillOptions, "Rehearse a failure of UDP, and measure it."],
     ]
 
     def opt_version(self) -> None:
@@ -78,6 +109,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if options.subCommand == "identity":
         return _showIdentity(options.subOptions)
+    if options.subCommand == "drill":
+        chosen = options.subOptions
+        return rehearse(
+            homeOf(chosen["home"]),
+            chosen["seconds"],
+            chosen["peer"],
+            sys.stdout,
+            sys.stderr,
+        )
     return _run(options)
 
 

@@ -13,7 +13,9 @@ from rootstream.dialled import DialledPeer
 from rootstream.errors import BadCode, LocalError
 from rootstream.identity import Code, Identity, parseCode
 from rootstream.interfaces import IPeerReceiver
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
+from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.station import NO_PSK, Station
 
 __all__ = ["connect"]
@@ -27,7 +29,9 @@ def connect(
     identity: Identity,
     udp: bool = True,
     tcp: bool = True,
+    tlsPort: int | None = DEFAULT_TLS_PORT,
     standby: bool = True,
+    memory: NetworkMemory | None = None,
     psk: bytes = NO_PSK,
 ) -> Deferred[Peer]:
     """
@@ -39,9 +43,11 @@ def connect(
     `rootstream.errors.LocalError` when asking was never possible.  Cancelling it
     gives up.
 
-    ``receiver`` gets what the host sends; ``identity`` is ours; ``standby`` keeps a TCP
-    connection ready beside UDP; ``psk`` is 32 random bytes that the host has too, if it
-    wants any.
+    ``receiver`` gets what the host sends; ``identity`` is ours; without ``tcp`` there
+    are no connections, with TLS or without; ``tlsPort`` is where the host may listen
+    for TLS (None: nowhere); ``standby`` keeps a connection ready beside UDP; ``memory``
+    knows which transport to begin with on which network; ``psk`` is 32 random bytes
+    that the host has too, if it wants any.
     """
     try:
         parsed = parseCode(code) if isinstance(code, str) else code
@@ -70,6 +76,8 @@ def connect(
         parsed.port,
         udp=udp,
         tcp=tcp,
+        tlsPort=tlsPort if tcp else None,
         standby=standby,
+        memory=memory,
     ).start()
     return connected

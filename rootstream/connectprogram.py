@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,9 @@ from rootstream.identity import Code, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
+from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
 from rootstream.transport.clock import boottime
@@ -37,6 +40,7 @@ class ConnectSettings:
     sink: str
     udp: bool = True
     tcp: bool = True
+    tlsPort: int | None = DEFAULT_TLS_PORT
     standby: bool = True
 
 
@@ -67,6 +71,14 @@ class ConnectProgram(Program):
         if settings.sink == "-":
             # Before anything is logged: standard output is the stream's from now on.
             self._openSink()
+
+    @property
+    def home(self) -> Path:
+        return self._settings.home
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return (self._peer,) if self._peer is not None else ()
 
     def _openSink(self) -> None:
         try:
@@ -100,7 +112,9 @@ class ConnectProgram(Program):
             identity=identity,
             udp=settings.udp,
             tcp=settings.tcp,
+            tlsPort=settings.tlsPort,
             standby=settings.standby,
+            memory=NetworkMemory(settings.home, identity),
         ).addCallbacks(self._connected, self._neverConnected)
 
     def _connected(self, peer: Peer) -> None:

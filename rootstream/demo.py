@@ -78,6 +78,7 @@ class DemoProgram(Program):
             Code(here.key, "127.0.0.1", port),
             self._screen,
             identity=there,
+            tlsPort=None,
         ).addCallbacks(self._connected, self._neverConnected)
 
     def _receiverFor(self, peer: Peer) -> Viewer:

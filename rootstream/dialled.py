@@ -9,6 +9,7 @@ a moment: dial at once and quietly, the session may yet go on) and when it is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from socket import AF_INET6
 from typing import Any
 
@@ -18,10 +19,12 @@ from twisted.python.failure import Failure
 
 from rootstream.errors import GaveUp, HandshakeTimeout, LocalError
 from rootstream.interfaces import IPacketSink, IPath
+from rootstream.networks import NetworkMemory
 from rootstream.peer import Peer
 from rootstream.protocol.constants import HEAD_START
 from rootstream.standby import Standby
 from rootstream.transport.dial import DualConnector
+from rootstream.transport.netwatch import NetworkChange, watchNetwork
 from rootstream.transport.reconnect import PeerReconnector
 from rootstream.transport.udp import UDPPort, listenPackets
 
@@ -70,11 +73,14 @@ class DialledPeer:
         *,
         udp: bool = True,
         tcp: bool = True,
+        tlsPort: int | None = None,
         standby: bool = True,
+        memory: NetworkMemory | None = None,
     ) -> None:
         self._reactor = reactor
         self._peer = peer
         self._sink = sink
+        self._memory = memory
         self._sockets: dict[int, UDPPort] = {}
         self._schedule = _Schedule(sink, reactor, self)
         self._connector = DualConnector(
@@ -87,12 +93,15 @@ class DialledPeer:
             self._openUDP,
             udp=udp,
             tcp=tcp,
+            tlsPort=tlsPort,
+            preferred=memory.preferred if memory is not None else lambda: None,
         )
         self._standby: Standby | None = None
         if tcp:
             dial = self._connector.dialStandby
             self._standby = Standby(reactor, peer, dial, warm=standby)
-        self._wasConnected = False
+        self._first = True
+        self._unwatch: Callable[[], None] | None = None
         self._over = False
         self._impaired = False
         self._redial: Deferred[IPath] | None = None
@@ -102,8 +111,9 @@ class DialledPeer:
 
     def start(self) -> None:
         """
-        Dial.
+        Dial, and again whenever the network changes.
         """
+        self._unwatch = watchNetwork(self._reactor, self.networkChanged)
         self._connector.connect()
 
     def _openUDP(self, family: int) -> UDPPort:
@@ -117,21 +127,33 @@ class DialledPeer:
             self._sockets[family] = socket
         return socket
 
-    def networkChanged(self) -> None:
+    def networkChanged(self, change: NetworkChange) -> None:
         """
         There may be a way where there was none: attempt at once, schedule reset.
+        What was tried on the network before is tried again.
         """
+        self._first = False
+        self._connector.startOver()
         self._schedule.tryNow()
-        self._peer.networkChanged()
+        self._peer.networkChanged(change)
+        if self._standby is not None:
+            self._standby.networkChanged()
+        if self._impaired:
+            self._stopRedialling()
+            self._redialWait = REDIAL_FIRST
+            self.impaired()
 
     # --- what the schedule tells ---
 
     def attemptStarted(self, retries: int) -> None:
         """
-        An attempt begins; 0 is the first, before anything has failed.
+        An attempt begins; 0 is one before anything has failed, or since the network
+        has changed.
         """
-        number = f"attempt {retries} of {self._schedule.maxRetries}"
-        self._peer.dialled(number if retries else "first attempt")
+        cause = f"attempt {retries} of {self._schedule.maxRetries}"
+        if not retries:
+            cause = "first attempt" if self._first else "the network changed"
+        self._peer.dialled(cause)
 
     def attemptFailed(self, reason: Failure) -> bool:
         """
@@ -142,7 +164,7 @@ class DialledPeer:
             return False
         error = reason.value
         self._peer.attemptFailed(str(error))
-        first = not self._schedule.retries and not self._wasConnected
+        first, self._first = self._first, False
         if first and isinstance(error, LocalError):
             self._peer.gaveUp(error)
             return False
@@ -170,6 +192,9 @@ class DialledPeer:
             self._standby.needed()
 
     def pathsChanged(self) -> None:
+        path = self._peer.status().path
+        if self._memory is not None and path is not None:
+            self._memory.worked(path.transport)
         if self._standby is not None:
             self._standby.pathsChanged()
 
@@ -188,7 +213,7 @@ class DialledPeer:
             self._redialLater = self._reactor.callLater(HEAD_START, self._redialNow)
 
     def recovered(self) -> None:
-        self._wasConnected = True
+        self._first = False
         self._impaired = False
         self._redialWait = REDIAL_FIRST
         self._stopRedialling()
@@ -203,6 +228,8 @@ class DialledPeer:
     def over(self) -> None:
         self._over = True
         self._impaired = False
+        if self._unwatch is not None:
+            self._unwatch()
         self._stopRedialling()
         if self._standby is not None:
             self._standby.stop()

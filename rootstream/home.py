@@ -1,10 +1,11 @@
 """
-The home directory: a private place for the identity, the peers file and a lock.
+The home directory: a private place for the identity, the peers file, a lock, and the
+sockets of programs that run with it.
 
 It is opened once, judged by what was opened, and its files are reached through
 that descriptor, so nobody can swap the directory between the check and the use.
-What the files mean is left to `rootstream.identity` and
-`rootstream.authorized`.
+What the files mean is left to `rootstream.identity`, `rootstream.authorized` and
+`rootstream.control`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import errno
 import fcntl
 import os
 import shlex
+import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -194,6 +196,68 @@ class Home:
             for name in os.listdir(self._descriptor):
                 if name.endswith(_UNFINISHED):
                     os.unlink(name, dir_fd=self._descriptor)
+
+    def listen(self, name: str) -> socket.socket:
+        """
+        Return a UNIX stream socket that listens by this name, for its owner alone.
+
+        :raise OSError: It cannot be made, or the name is taken.
+        """
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # bind(2) gives the name the mode that the socket has, so there is no
+            # moment in which others could connect, and no umask to set for all threads.
+            os.fchmod(listening.fileno(), 0o600)
+            listening.bind(self._inside(name))
+            listening.listen()
+        except BaseException:
+            listening.close()
+            raise
+        return listening
+
+    def dial(self, name: str, timeout: float) -> socket.socket:
+        """
+        Return a connection to whoever listens by this name.
+
+        :raise OSError: Nobody does, or not to us.
+        """
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(self._inside(name))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def sockets(self, prefix: str) -> list[str]:
+        """
+        The names of sockets that begin so.
+
+        :raise OSError: The directory cannot be read.
+        """
+        return sorted(
+            entry.name
+            for entry in os.scandir(self._descriptor)
+            if entry.name.startswith(prefix)
+            and stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)
+        )
+
+    def remove(self, name: str) -> None:
+        """
+        Remove a name; harmless when it is gone.
+
+        :raise OSError: It cannot be removed.
+        """
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    def _inside(self, name: str) -> str:
+        """
+        A path of this directory, however long its own is: an address of a socket has
+        room for 107 bytes.
+        """
+        return f"/proc/self/fd/{self._descriptor}/{name}"
 
     def lock(self) -> Lock:
         """

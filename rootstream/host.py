@@ -1,5 +1,5 @@
 """
-A host: listens on one port, lets in whom its owner listed, and no one else.
+A host: listens, lets in whom its owner listed, and no one else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rootstream.protocol.constants import DEFAULT_PORT
 from rootstream.protocol.link import GOODBYE
 from rootstream.station import NO_PSK, Station
 from rootstream.transport.listen import HostPorts, listenBoth
+from rootstream.transport.netwatch import NetworkChange, watchNetwork
 
 __all__ = ["Host"]
 
@@ -30,8 +31,9 @@ class Host:
     The peers that dial us.
 
     ``receiverFor`` is called with each `Peer` that dials, and returns the
-    `IPeerReceiver` for what it sends.  With ``psk``, 32 random bytes, only those are
-    let in who have it too.
+    `IPeerReceiver` for what it sends.  With a ``tlsPort`` it listens for TLS as well; 0
+    takes a free one.  With ``psk``, 32 random bytes, only those are let in who have it
+    too.
     """
 
     _log = Logger()
@@ -45,6 +47,7 @@ class Host:
         *,
         port: int = DEFAULT_PORT,
         interface: str = "",
+        tlsPort: int | None = None,
         psk: bytes = NO_PSK,
     ) -> None:
         self._reactor = reactor
@@ -52,7 +55,9 @@ class Host:
         self._receiverFor = receiverFor
         self._port = port
         self._interface = interface
+        self._tlsPort = tlsPort
         self._ports: HostPorts | None = None
+        self._unwatch: Callable[[], None] | None = None
         self._quietUntil = 0.0
         self._shownError: str | None = None
         self._station = Station(
@@ -71,21 +76,42 @@ class Host:
         """
         return self._station.peers
 
+    @property
+    def tlsPort(self) -> int | None:
+        """
+        The number of the TLS port, while one is open.
+        """
+        return self._ports.tlsPort if self._ports is not None else None
+
     def listen(self) -> int:
         """
-        Open the ports, UDP and TCP; returns their number.
+        Open the ports: UDP and TCP, whose number it returns, and TLS if that was
+        given one.
 
         Raises `rootstream.errors.PortInUse` or another `LocalError`.
         """
         self._ports = listenBoth(
-            self._reactor, self._station, self._reactor, self._port, self._interface
+            self._reactor,
+            self._station,
+            self._reactor,
+            self._port,
+            self._interface,
+            self._tlsPort,
         )
+        self._unwatch = watchNetwork(self._reactor, self._networkChanged)
         return self._ports.port
+
+    def _networkChanged(self, change: NetworkChange) -> None:
+        for peer in self.peers:
+            peer.networkChanged(change)
 
     def close(self, text: str = "goodbye", code: int = GOODBYE) -> Deferred[None]:
         """
         Say goodbye to all peers and close the ports.
         """
+        unwatch, self._unwatch = self._unwatch, None
+        if unwatch is not None:
+            unwatch()
         goodbyes = [peer.close(text, code) for peer in self.peers]
 
         def closePorts(_: object) -> Deferred[None] | None:

@@ -44,6 +44,7 @@ class HostSettings:
     port: int
     interface: str
     source: str
+    tlsPort: int | None = None
     allow: Sequence[PeerKey] = ()
     allowAny: bool = False
 
@@ -70,6 +71,14 @@ class HostProgram(Program):
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
 
+    @property
+    def home(self) -> Path:
+        return self._settings.home
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return self._host.peers if self._host is not None else ()
+
     def begin(self) -> None:
         settings = self._settings
         identity = loadOrCreateIdentity(settings.home)
@@ -85,11 +94,17 @@ class HostProgram(Program):
             self._receiverFor,
             port=settings.port,
             interface=settings.interface,
+            tlsPort=settings.tlsPort,
         )
         port = host.listen()
         self._host = host
-        self._events.write("listening", udp=port, tcp=port)
-        self.say(f"Listening on port {port}, UDP and TCP.")
+        ports: dict[str, Any] = {"udp": port, "tcp": port}
+        where = f"port {port}, UDP and TCP"
+        if host.tlsPort is not None:
+            ports["tls"] = host.tlsPort
+            where += f", and on port {host.tlsPort}, TLS"
+        self._events.write("listening", **ports)
+        self.say(f"Listening on {where}.")
         where = settings.interface or guessHost()
         self.say(describeIdentity(identity, where, port, qr=False))
         if settings.allowAny:

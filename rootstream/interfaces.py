@@ -40,6 +40,9 @@ class IPath(Interface):
 
     transport: Transport = Attribute("The `Transport` below.")
     address: tuple[str, int] = Attribute("The remote IP address and port.")
+    local: str | None = Attribute(
+        "Our own IP address, where the path cannot live without it."
+    )
     backlog: int = Attribute(
         "Bytes accepted by `sendPackets` that the kernel has not taken yet."
     )

@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rootstream.errors import LocalError
 from rootstream.interfaces import IPath, IPeerReceiver, Transport
 from rootstream.machine import PeerCore, PeerState, buildPeerMachine
 from rootstream.protocol.events import (
@@ -26,6 +27,8 @@ from rootstream.protocol.events import (
     Command,
     Control,
     ControlReceived,
+    DrillEnded,
+    DrillReport,
     Event,
     Expired,
     Impaired,
@@ -48,6 +51,7 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.link import GOODBYE, Link
 from rootstream.protocol.status import LinkStatus
+from rootstream.transport.netwatch import NetworkChange
 
 __all__ = ["Peer", "PeerReceiver", "describePath"]
 
@@ -191,6 +195,7 @@ class Peer:
         self._whenConnected: list[Deferred[Peer]] = []
         self._whenClosed: list[Deferred[None]] = []
         self._whenDrained: list[Deferred[None]] = []
+        self._drill: Deferred[DrillReport] | None = None
         #: Why the conversation ended, once it has.
         self.closed: Closed | None = None
 
@@ -298,6 +303,30 @@ class Peer:
         self.pump()
         return waiting
 
+    def drill(self, seconds: float = 3.0) -> Deferred[DrillReport]:
+        """
+        Rehearse a failure: for so long the session behaves as if UDP were dead, and
+        what that does to it is measured.
+
+        Fires once the session is back on UDP, at most 10 s after that time, or when
+        the conversation ends.  Fails with `rootstream.errors.LocalError` when a drill
+        runs already, or the session does not run on UDP.  Cancelling it lets UDP carry
+        at once.
+        """
+        try:
+            self._link.drill(Transport.UDP, seconds, self._now())
+        except LocalError:
+            return fail()
+        waiting: Deferred[DrillReport] = Deferred(lambda _: self._endDrill())
+        self._drill = waiting
+        self.pump()
+        return waiting
+
+    def _endDrill(self) -> None:
+        self._drill = None
+        self._link.endDrill(self._now())
+        self.pump()
+
     def close(self, text: str = "goodbye", code: int = GOODBYE) -> Deferred[None]:
         """
         Say goodbye.  Fires when that is sent; the peer is of no more use then.
@@ -358,6 +387,9 @@ class Peer:
         drained, self._whenDrained = self._whenDrained, []
         for one in drained:
             one.callback(None)
+        if self._drill is not None:
+            self._link.endDrill(self._now())
+            self.pump()
         self._fireClosed()
 
     def _fireClosed(self) -> None:
@@ -402,10 +434,15 @@ class Peer:
         """
         return self.connected and self._link.wantsStandby
 
-    def networkChanged(self) -> None:
+    def networkChanged(self, change: NetworkChange) -> None:
         """
-        Ask all paths whether they carry.
+        Ask all paths whether they carry.  Connections from an address that is gone
+        do not, and would say so only after seconds.
         """
+        for path in self._link.paths:
+            if path.local in change.gone:
+                path.close()
+                self.pathLost(path, f"our address {path.local} is gone")
         self._link.networkChanged(self._now())
         self.pump()
 
@@ -538,6 +575,10 @@ class Peer:
                 self._lost("its keys are too old to use")
                 if self.redialler is None:
                     self.abandon()
+            case DrillEnded(report):
+                waiting, self._drill = self._drill, None
+                if waiting is not None:
+                    waiting.callback(report)
             case Closed():
                 self._closedBy(event)
 

@@ -7,6 +7,8 @@ A fault of this side is said in one line, and the program ends with status 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 from twisted.application.service import Service
@@ -14,11 +16,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import LoopingCall
 
+from rootstream.control import ControlSocket
 from rootstream.errors import RootstreamError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.interfaces import IPath
 from rootstream.peer import Peer, PeerReceiver
+from rootstream.rehearsal import drillPeers
 from rootstream.transport.clock import boottime
+from rootstream.transport.netwatch import NetworkChange, watchNetwork
 
 __all__ = ["EXIT_FAILED", "EXIT_FAULT", "Program", "Watched"]
 
@@ -52,6 +57,8 @@ class Program(Service):
         self._duration = duration
         self._statistics: LoopingCall | None = None
         self._end: IDelayedCall | None = None
+        self._unwatch: Callable[[], None] | None = None
+        self._control: ControlSocket | None = None
         self._startedAt = 0.0
         self._ending = False
         self.exitStatus = 0
@@ -61,6 +68,8 @@ class Program(Service):
         self._startedAt = boottime()
         try:
             self._events = EventLog(self._eventsPath)
+            # Before anybody acts on a change, it is written down.
+            self._unwatch = watchNetwork(self._reactor, self._networkChanged)
             self.begin()
         except RootstreamError as error:
             self.fault(error)
@@ -70,6 +79,30 @@ class Program(Service):
         self._statistics.start(1.0, now=False)
         if self._duration is not None:
             self._end = self._reactor.callLater(self._duration, self.finish, 0)
+        if self.home is not None:
+            self._control = ControlSocket(
+                self._reactor,
+                self.home,
+                {"drill": lambda asked: drillPeers(self.peers, asked, self._events)},
+            )
+            self._control.open()
+
+    @property
+    def home(self) -> Path | None:
+        """
+        The directory in which the program can be reached while it runs, if any.
+        """
+        return None
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        """
+        The peers that there are.
+        """
+        return ()
+
+    def _networkChanged(self, change: NetworkChange) -> None:
+        self._events.write("network", cause=change.cause)
 
     def begin(self) -> None:
         """
@@ -130,10 +163,14 @@ class Program(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._ending = True
+        if self._control is not None:
+            self._control.close()
         if self._statistics is not None and self._statistics.running:
             self._statistics.stop()
         if self._end is not None and self._end.active():
             self._end.cancel()
+        if self._unwatch is not None:
+            self._unwatch()
         # What takes too long is left: the process must end.
         over = self.cleanUp().addTimeout(STOP_TIMEOUT, self._reactor)
         return over.addBoth(lambda _: self._events.close())

@@ -81,6 +81,17 @@ class Standby:
             # After it is set: it may be over already.
             dialling.addCallbacks(self._connected, self._failed)
 
+    def networkChanged(self) -> None:
+        """
+        What failed, or is being tried, was on another network: start over.
+        """
+        self._wait = FIRST_WAIT
+        dialling, self._dialling = self._dialling, None
+        if dialling is not None:
+            dialling.cancel()
+        if dialling is not None or self.warm:
+            self.needed()
+
     def lost(self, path: IPath) -> None:
         """
         A connection ended.

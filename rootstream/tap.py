@@ -18,7 +18,7 @@ from rootstream.demo import DemoProgram
 from rootstream.errors import BadCode
 from rootstream.hostprogram import HostProgram, HostSettings
 from rootstream.identity import PeerKey, parseCode
-from rootstream.protocol.constants import DEFAULT_PORT
+from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
 
@@ -47,6 +47,9 @@ def _number(
         options[name] = convert(text)
     except ValueError:
         raise usage.UsageError(f"--{name} takes {what}, not {text!r}") from None
+
+
+_PORT = "a port number from 0 to 65535"
 
 
 def _port(text: str) -> int:
@@ -91,6 +94,7 @@ class HostOptions(_TimedOptions):
     optParameters = [
         _HOME,
         ["port", "p", str(DEFAULT_PORT), "UDP and TCP port; 0 takes a free one."],
+        ["tls-port", None, None, "TLS port, such as 443; no TLS, when left out."],
         ["interface", None, "", "IP address to listen on; all, when left out."],
         [
             "source",
@@ -109,7 +113,13 @@ class HostOptions(_TimedOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
-        _number(self, "port", _port, "a port number from 0 to 65535")
+        _number(self, "port", _port, _PORT)
+        _number(self, "tls-port", _port, _PORT)
+        if self["tls-port"] and self["tls-port"] == self["port"]:
+            raise usage.UsageError(
+                f"--tls-port needs a port of its own: choose another than "
+                f"{self['port']}"
+            )
 
     def opt_allow(self, code: str) -> None:
         """
@@ -135,13 +145,19 @@ class ConnectOptions(_TimedOptions):
             "null",
             "A .mkv, .mp4 or .ts file, - for MPEG-TS on standard output, a URL, null.",
         ],
+        [
+            "tls-port",
+            None,
+            str(DEFAULT_TLS_PORT),
+            "The host's TLS port, for when neither UDP nor TCP gets through; 0: none.",
+        ],
         _EVENTS,
         _DURATION,
     ]
     optFlags = [
         ["no-udp", None, "Never use UDP."],
-        ["no-tcp", None, "Never use TCP."],
-        ["no-standby", None, "Keep no TCP connection ready while UDP carries."],
+        ["no-tcp", None, "Never use TCP, with TLS or without."],
+        ["no-standby", None, "Keep no connection ready while UDP carries."],
     ]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
@@ -172,6 +188,7 @@ class ConnectOptions(_TimedOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
+        _number(self, "tls-port", _port, _PORT)
         if self["no-udp"] and self["no-tcp"]:
             raise usage.UsageError(
                 "--no-udp and --no-tcp leave no transport; leave one of them out"
@@ -218,6 +235,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     home=homeOf(chosen["home"]),
                     port=chosen["port"],
                     interface=chosen["interface"],
+                    tlsPort=chosen["tls-port"],
                     source=chosen["source"],
                     allow=tuple(chosen.allowed),
                     allowAny=bool(chosen["allow-any"]),
@@ -235,6 +253,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     sink=chosen["sink"],
                     udp=not chosen["no-udp"],
                     tcp=not chosen["no-tcp"],
+                    tlsPort=chosen["tls-port"] or None,
                     standby=not chosen["no-standby"],
                 ),
                 sys.stdout,

@@ -29,6 +29,7 @@ class _MemoryPath:
     """
 
     transport = Transport.UDP
+    local = None
     backlog = 0
 
     def __init__(self, joined: JoinedPeers, there: int) -> None:

@@ -30,6 +30,7 @@ class FakePath:
     ) -> None:
         self.transport = transport
         self.address = address
+        self.local: str | None = None
         self.backlog = 0
         self.sent: list[bytes] = []
         self.isAuthenticated = False
@@ -83,6 +84,7 @@ class MemoryPath:
     port: MemoryPort
     address: tuple[str, int]
     transport = Transport.UDP
+    local = None
     backlog = 0
 
     def sendPackets(self, packets: Sequence[bytes]) -> None:

@@ -126,6 +126,10 @@ class MainTests(SynchronousTestCase):
             ("connect",),
             ("connect", "nonsense"),
             ("host", "--port", "http"),
+            ("drill", "--seconds", "long"),
+            ("drill", "--seconds", "61"),
+            ("drill", "--seconds", "nan"),
+            ("drill", "--peers", "x"),
         ):
             self.err.seek(0)
             self.err.truncate()
@@ -155,12 +159,12 @@ class MainTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         """
-        ``--help`` names all four commands.
+        ``--help`` names all five commands.
         """
         with self.assertRaises(SystemExit) as caught:
             main(["--help"])
         self.assertFalse(caught.exception.code)
-        for command in ("host", "connect", "demo", "identity"):
+        for command in ("host", "connect", "demo", "identity", "drill"):
             self.assertIn(f"    {command} ", self.out.getvalue())
 
 
@@ -208,3 +212,27 @@ class IdentityTests(SynchronousTestCase):
         self.assertEqual(self.out.getvalue(), "")
         self.assertEqual(self.err.getvalue().count("\n"), 1)
         self.assertIn("is not a directory", self.err.getvalue())
+
+
+class DrillTests(SynchronousTestCase):
+    """
+    Tests for ``rootstream drill``.
+    """
+
+    def test_options(self) -> None:
+        """
+        It asks the programs of a home, for three seconds and with all peers unless told
+        otherwise; its status is the command's.
+        """
+        asked: list[tuple[Any, ...]] = []
+
+        def rehearse(*arguments: Any) -> int:
+            asked.append(arguments[:3])
+            return 7
+
+        self.patch(rootstream.cli, "rehearse", rehearse)
+        self.assertEqual(main(["drill", "--home", "there"]), 7)
+        words = ["drill", "--home", "there", "--seconds", "0.5", "--peer", "aaaa"]
+        self.assertEqual(main(words), 7)
+        there = Path("there")
+        self.assertEqual(asked, [(there, 3.0, None), (there, 0.5, "aaaa")])

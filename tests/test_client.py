@@ -50,7 +50,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertEqual(self.reactor.net.ports, {})
 
-    def listen(self, psk: bytes = bytes(32)) -> None:
+    def listen(self, psk: bytes = bytes(32), tlsPort: int | None = None) -> None:
         self.host = Host(
             self.reactor,
             identity(2),
@@ -58,6 +58,7 @@ class ConnectTests(SynchronousTestCase):
             lambda peer: self.hostReceiver,
             port=HOST_PORT,
             interface=HOST,
+            tlsPort=tlsPort,
             psk=psk,
         )
         self.host.listen()
@@ -110,6 +111,76 @@ class ConnectTests(SynchronousTestCase):
         self.successResultOf(connecting)
         self.assertEqual(self.reactor.net.carried, 0)
         self.assertEqual(self.receiver.paths[0][0], "tcp")
+
+    def test_onlyTLS(self) -> None:
+        """
+        Where neither UDP nor TCP gets through, the session runs over TLS, both ways,
+        within 1.5 s (F47).
+        """
+        self.listen(tlsPort=443)
+        self.reactor.blockUDP()
+        self.reactor.blockedPorts.add(HOST_PORT)
+        connecting = self.connect()
+        self.reactor.elapse(1.5)
+        peer = self.successResultOf(connecting)
+        [(transport, address, _)] = self.receiver.paths
+        self.assertEqual((transport, address), ("tls", f"{HOST}:443"))
+        assert self.host is not None
+        self.assertEqual(self.host.tlsPort, 443)
+        [there] = self.host.peers
+        self.assertTrue(peer.sendVideo(picture()))
+        self.assertTrue(there.sendVideo(picture(1)))
+        self.reactor.elapse()
+        self.assertEqual(self.hostReceiver.video, [picture()])
+        self.assertEqual(self.receiver.video, [picture(1)])
+        peer.close()
+
+    def test_standbyOverTLS(self) -> None:
+        """
+        Where TCP does not get through, a TLS connection stands by for UDP, takes over
+        when that is blocked, and hands back when it carries again (F48).
+        """
+        self.listen(tlsPort=443)
+        self.reactor.blockedPorts.add(HOST_PORT)
+        connecting = self.connect()
+        self.reactor.elapse(3.0)
+        peer = self.successResultOf(connecting)
+        self.assertEqual([path[0] for path in self.receiver.paths], ["udp"])
+        assert self.host is not None
+        [there] = self.host.peers
+
+        def stream(seconds: float) -> None:
+            for _ in range(round(seconds * 30)):
+                number = len(sent)
+                sent.append(there.sendVideo(picture(number, number == 0)))
+                self.reactor.elapse(1 / 30)
+
+        sent: list[bool] = []
+        stream(1.0)
+        self.reactor.blockUDP()
+        stream(3.0)
+        self.assertEqual([path[0] for path in self.receiver.paths], ["udp", "tls"])
+        self.reactor.unblockUDP()
+        stream(5.0)
+        self.assertEqual(
+            [path[0] for path in self.receiver.paths], ["udp", "tls", "udp"]
+        )
+        self.assertTrue(all(sent))
+        self.assertEqual(len(self.receiver.video), len(sent))
+        peer.close()
+
+    def test_neverTLS(self) -> None:
+        """
+        Without a port for it, or without TCP at all, TLS is never dialled.
+        """
+        self.listen(tlsPort=443)
+        self.reactor.blockUDP()
+        self.reactor.blockedPorts.add(HOST_PORT)
+        for options in ({"tlsPort": None}, {"tcp": False}):
+            connecting = self.connect(**options)
+            self.reactor.elapse(3.0)
+            self.assertNoResult(connecting)
+            connecting.addErrback(lambda _: None).cancel()
 
     def test_psk(self) -> None:
         """

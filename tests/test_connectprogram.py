@@ -7,10 +7,14 @@ from __future__ import annotations
 import gc
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.connectprogram
@@ -19,7 +23,10 @@ from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.errors import SinkError
 from rootstream.host import Host
 from rootstream.identity import loadOrCreateIdentity
+from rootstream.networks import NetworkMemory
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.transport.network import Gateway
+from tests.test_control import askerOf
 from tests.virtual import (
     HOST,
     HOST_PORT,
@@ -66,7 +73,14 @@ class ConnectProgramCase(SynchronousTestCase):
         self.sink = FakeSink()
         self.sinkOptions: dict[str, Any] = {}
         self.opened: list[str] = []
+        self.gateway: Gateway | None = None
+        self.later: list[Callable[[], None]] = []
         self.patch(rootstream.connectprogram, "openSink", self.openSink)
+        self.patch(
+            rootstream.connectprogram,
+            "NetworkMemory",
+            partial(NetworkMemory, gateway=self.findGateway, later=self.later.append),
+        )
         self.home = Path(self.mktemp())
         self.events = self.mktemp()
         self.out, self.err = io.StringIO(), io.StringIO()
@@ -76,6 +90,9 @@ class ConnectProgramCase(SynchronousTestCase):
         self.opened.append(spec)
         self.sinkOptions = options
         return self.sink
+
+    def findGateway(self) -> Gateway | None:
+        return self.gateway
 
     def program(self, sink: str = "null", **options: Any) -> ConnectProgram:
         duration = options.pop("duration", None)
@@ -127,6 +144,21 @@ class StreamTests(ConnectProgramCase):
     A viewer that is connected.
     """
 
+    def test_memory(self) -> None:
+        """
+        What carried the stream on this network is remembered in the home.
+        """
+        self.gateway = Gateway("192.0.2.254", bytes(6))
+        self.reactor.blockUDP()
+        self.listen()
+        program = self.program()
+        program.startService()
+        self.reactor.elapse(1.0)
+        [write] = self.later
+        write()
+        self.assertIn("tcp", (self.home / "networks").read_text("ascii"))
+        self.stop(program)
+
     def test_intoTheSink(self) -> None:
         """
         Frames and sound go into the sink as they came.
@@ -160,6 +192,38 @@ class StreamTests(ConnectProgramCase):
         self.assertEqual(states[0]["peer"], identity(2).key.fingerprint)
         [path] = self.written("path")
         self.assertEqual(path["address"], "192.0.2.1:9876")
+        self.stop(program)
+
+    def test_drill(self) -> None:
+        """
+        Asked through its home for a drill, it rehearses with the host: the session goes
+        on over TCP meanwhile.
+        """
+        program = self.start()
+        self.reactor.elapse(1.0)
+        connection = askerOf(self.reactor, self.home)
+        connection.dataReceived(b'{"command": "drill", "peer": null}\n')
+        self.reactor.elapse(8.0)
+        [answer] = json.loads(connection.transport.value())["peers"]
+        self.assertEqual(answer["peer"], identity(2).key.fingerprint)
+        self.assertIn("moved to TCP", answer["text"])
+        [event] = self.written("drill")
+        self.assertEqual((event["seconds"], event["moved_to"]), (3.0, "tcp"))
+        self.assertLess(event["back_after_s"], 3.0)
+        self.assertEqual(self.hostReceiver.route[-1], "CONNECTED")
+        connection.connectionLost(Failure(ConnectionDone()))
+        self.stop(program)
+
+    def test_notYetConnected(self) -> None:
+        """
+        Before it is connected there is nobody to rehearse with.
+        """
+        program = self.program()
+        program.startService()
+        connection = askerOf(self.reactor, self.home)
+        connection.dataReceived(b'{"command": "drill"}\n')
+        self.assertEqual(connection.transport.value(), b'{"peers": []}\n')
+        connection.connectionLost(Failure(ConnectionDone()))
         self.stop(program)
 
     def test_statistics(self) -> None:

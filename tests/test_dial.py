@@ -29,130 +29,12 @@ from zope.interface.verify import verifyObject
 
 from rootstream.errors import AddressRefused, HandshakeTimeout, LocalError, NoTransport
 from rootstream.interfaces import IPath, Transport
-from rootstream.protocol.constants import DIAL_TIMEOUT, HEAD_START
-from rootstream.transport.dial import ADDRESS_INTERVAL, DualConnector, firstOf
+from rootstream.protocol.constants import DIAL_TIMEOUT, HEAD_START, TLS_HEAD_START
+from rootstream.transport.dial import ADDRESS_INTERVAL, DualConnector
 from rootstream.transport.reconnect import PeerReconnector
 from tests.doubles import FakePath, RecordingSink
 
 HOST = "192.0.2.1"
-
-
-class FirstOfTests(SynchronousTestCase):
-    """
-    Tests for `firstOf`.
-    """
-
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.ways: list[Deferred[IPath]] = []
-        self.cancelled: list[int] = []
-
-    def tearDown(self) -> None:
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def way(self) -> Deferred[IPath]:
-        number = len(self.ways)
-        way: Deferred[IPath] = Deferred(lambda _: self.cancelled.append(number))
-        self.ways.append(way)
-        return way
-
-    def race(self, count: int) -> Deferred[IPath]:
-        return firstOf(self.clock, 0.25, [self.way] * count)
-
-    def test_staggered(self) -> None:
-        """
-        Ways start an interval apart, and the earlier ones go on.
-        """
-        first = self.race(3)
-        started = []
-        for _ in range(6):
-            started.append(len(self.ways))
-            self.clock.advance(0.125)
-        self.assertEqual(started, [1, 1, 2, 2, 3, 3])
-        path = FakePath()
-        self.ways[1].callback(path)
-        self.assertIs(self.successResultOf(first), path)
-        self.assertEqual(self.cancelled, [0, 2])
-
-    def test_failureStartsNext(self) -> None:
-        """
-        A failure starts the next way at once; the one after it keeps its distance.
-        """
-        first = self.race(3)
-        self.ways[0].errback(Failure(ConnectionDone()))
-        self.assertEqual(len(self.ways), 2)
-        self.clock.advance(0.24)
-        self.assertEqual(len(self.ways), 2)
-        self.clock.advance(0.01)
-        self.assertEqual(len(self.ways), 3)
-        first.cancel()
-        self.failureResultOf(first, CancelledError)
-
-    def test_allFail(self) -> None:
-        """
-        When all have failed, so has the whole, with all reasons in order.
-        """
-        first = self.race(2)
-        self.clock.advance(0.25)
-        self.ways[1].errback(Failure(ConnectionLost()))
-        self.assertNoResult(first)
-        self.ways[0].errback(Failure(ConnectionDone()))
-        failures = self.failureResultOf(first, FailureGroup).value.failures
-        self.assertEqual(
-            [failure.type for failure in failures], [ConnectionDone, ConnectionLost]
-        )
-
-    def test_raises(self) -> None:
-        """
-        A way that raises when it is started has failed.
-        """
-
-        def broken() -> Deferred[IPath]:
-            raise LocalError("no such family")
-
-        first = firstOf(self.clock, 0.25, [broken, self.way])
-        self.ways[0].callback(FakePath())
-        self.successResultOf(first)
-
-    def test_cancel(self) -> None:
-        """
-        Cancelled, it cancels what has started and starts no more.
-        """
-        first = self.race(3)
-        self.clock.advance(0.25)
-        first.cancel()
-        self.failureResultOf(first, CancelledError)
-        self.assertEqual(self.cancelled, [0, 1])
-
-    def test_cancelledByItsOwnStart(self) -> None:
-        """
-        A way whose start ends the whole race is cancelled, or, if it has succeeded
-        already, closed.
-        """
-        path = FakePath()
-        self.assertEqual(self.startThatEnds(None), [0])
-        self.assertEqual(self.startThatEnds(path), [])
-        self.assertTrue(path.closed)
-
-    def startThatEnds(self, result: FakePath | None) -> list[int]:
-        """
-        Start a way that cancels its race; which of the ways were cancelled?
-        """
-
-        def start() -> Deferred[IPath]:
-            way = self.way()
-            first.cancel()
-            if result is not None:
-                way.callback(result)
-            return way
-
-        self.ways.clear()
-        self.cancelled.clear()
-        begin: Deferred[IPath] = Deferred()
-        first = firstOf(self.clock, 0.25, [lambda: begin, start])
-        begin.errback(Failure(ConnectionDone()))
-        self.failureResultOf(first, CancelledError)
-        return self.cancelled
 
 
 class FakeHandshaker:
@@ -274,6 +156,12 @@ class DialTestCase(SynchronousTestCase):
         The hosts that were dialled over TCP.
         """
         return [client[0] for client in self.reactor.tcpClients]
+
+    def tcpPorts(self) -> list[int]:
+        """
+        The ports that were dialled over TCP, for TLS too.
+        """
+        return [client[1] for client in self.reactor.tcpClients]
 
     def acceptTCP(self, index: int = -1) -> StringTransport:
         """
@@ -529,6 +417,269 @@ class DialOnceTests(DialTestCase):
         self.assertTrue(self.wires[0].disconnecting)
 
 
+class TLSTests(DialTestCase):
+    """
+    Where TLS comes in.
+    """
+
+    def dial(self, **options: Any) -> Deferred[IPath]:
+        return self.connector(tlsPort=443, **options).dialOnce()
+
+    def end(self, dialled: Deferred[IPath]) -> None:
+        """
+        Give an attempt up.
+        """
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+
+    def test_afterASecond(self) -> None:
+        """
+        TLS is dialled a second after UDP, when neither it nor TCP has answered, and
+        both go on (F47).
+        """
+        dialled = self.dial()
+        self.reactor.advance(HEAD_START)
+        self.acceptTCP()
+        self.reactor.advance(TLS_HEAD_START - HEAD_START - 0.01)
+        self.assertEqual(self.tcpPorts(), [9876])
+        self.reactor.advance(0.01)
+        self.assertEqual(self.tcpPorts(), [9876, 443])
+        self.acceptTCP()
+        self.assertEqual(len(self.handshaker.open), 3)
+        [path] = self.handshaker.over(Transport.TLS)
+        self.assertEqual(path.address, (HOST, 443))
+        self.handshaker.answer(path)
+        self.assertIs(self.successResultOf(dialled), path)
+        self.assertTrue(self.wires[0].disconnecting)
+
+    def test_notNeeded(self) -> None:
+        """
+        Where TCP carries within the second, TLS is never dialled.
+        """
+        dialled = self.dial()
+        self.reactor.advance(HEAD_START)
+        self.acceptTCP()
+        [path] = self.handshaker.over(Transport.TCP)
+        self.handshaker.answer(path)
+        self.assertIs(self.successResultOf(dialled), path)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_refused(self) -> None:
+        """
+        Where TCP is refused, TLS is dialled at once.
+        """
+        dialled = self.dial()
+        self.reactor.advance(HEAD_START)
+        self.refuseTCP(ConnectionRefusedError(111, "x"))
+        self.assertEqual(self.tcpPorts(), [9876, 443])
+        self.end(dialled)
+
+    def test_causes(self) -> None:
+        """
+        Why TLS failed is told beside the others.
+        """
+        dialled = self.dial()
+        self.reactor.advance(HEAD_START)
+        self.refuseTCP(ConnectionRefusedError(111, "x"))
+        wire = self.acceptTCP()
+        wire.protocol.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        wire.protocol.connectionLost(Failure(ConnectionDone()))
+        self.reactor.advance(DIAL_TIMEOUT)
+        error = self.failureResultOf(dialled, HandshakeTimeout).value
+        self.assertIn(
+            "(UDP: silent for 5 s; TCP: connection refused; TLS: no valid TLS (",
+            str(error),
+        )
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_silence(self) -> None:
+        """
+        Where nothing answers, each has its time, and all are named.
+        """
+        dialled = self.dial()
+        self.reactor.advance(HEAD_START)
+        self.reactor.advance(TLS_HEAD_START - HEAD_START)
+        self.refuseTCP(ConnectTimeout(), 0)
+        self.refuseTCP(ConnectTimeout(), 1)
+        self.reactor.advance(DIAL_TIMEOUT - TLS_HEAD_START)
+        error = self.failureResultOf(dialled, HandshakeTimeout).value
+        self.assertIn("TCP: no answer for 5 s; TLS: no answer for 5 s", str(error))
+
+    def test_alone(self) -> None:
+        """
+        With both of the others switched off TLS is dialled at once.
+        """
+        dialled = self.dial(udp=False, tcp=False)
+        self.assertEqual(self.tcpPorts(), [443])
+        self.end(dialled)
+
+    def test_withoutUDP(self) -> None:
+        """
+        Without UDP, TLS follows TCP as it would otherwise.
+        """
+        dialled = self.dial(udp=False)
+        self.reactor.advance(TLS_HEAD_START - HEAD_START - 0.01)
+        self.assertEqual(self.tcpPorts(), [9876])
+        self.reactor.advance(0.01)
+        self.assertEqual(self.tcpPorts(), [9876, 443])
+        self.end(dialled)
+
+    def test_addresses(self) -> None:
+        """
+        The addresses of a name are tried 250 ms apart, and the name is what TLS says
+        it looks for.
+        """
+        dialled = self.several("2001:db8::1", HOST, tlsPort=443, udp=False, tcp=False)
+        attempt = dialled.dialOnce()
+        self.reactor.advance(ADDRESS_INTERVAL)
+        self.assertEqual(self.tcpHosts(), ["2001:db8::1", HOST])
+        self.assertIn(b"host.test", self.hello())
+        self.end(attempt)
+        attempt = self.dial(udp=False, tcp=False)
+        self.assertNotIn(HOST.encode(), self.hello())
+        self.end(attempt)
+
+    def hello(self) -> bytes:
+        """
+        What TLS says first on the connection dialled last.
+        """
+        wire = self.acceptTCP()
+        wire.producer.resumeProducing()
+        said: bytes = wire.value()
+        return said
+
+    def test_cancel(self) -> None:
+        """
+        An attempt that is given up leaves no connection, whatever it has come to.
+        """
+        for wait, accept in ((TLS_HEAD_START, False), (TLS_HEAD_START, True)):
+            dialled = self.dial(udp=False, tcp=False)
+            self.reactor.advance(wait)
+            if accept:
+                self.acceptTCP()
+            self.end(dialled)
+            self.assertEqual(self.handshaker.open, {})
+        self.assertTrue(self.wires[0].disconnected)
+
+
+class PreferredTests(DialTestCase):
+    """
+    What is known to carry on this network is dialled at once.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.known: Transport | None = None
+
+    def started(self, known: Transport | None, **options: Any) -> list[list[int]]:
+        """
+        Which ports TCP has dialled at once, after 300 ms and after a second.
+        """
+        self.reactor.tcpClients.clear()
+        connector = self.connector(tlsPort=443, preferred=lambda: self.known, **options)
+        self.known = known
+        dialled = connector.dialOnce()
+        seen = []
+        for wait in (0.0, HEAD_START, TLS_HEAD_START - HEAD_START):
+            self.reactor.advance(wait)
+            seen.append(self.tcpPorts())
+        self.assertEqual(len(self.handshaker.over(Transport.UDP)), 1)
+        dialled.cancel()
+        self.failureResultOf(dialled, CancelledError)
+        return seen
+
+    def test_order(self) -> None:
+        """
+        The preferred transport starts together with UDP; the others keep their times.
+        It is asked for at each attempt.
+        """
+        tls, tcp = 443, 9876
+        for known, expected in (
+            (None, [[], [tcp], [tcp, tls]]),
+            (Transport.UDP, [[], [tcp], [tcp, tls]]),
+            (Transport.TCP, [[tcp], [tcp], [tcp, tls]]),
+            (Transport.TLS, [[tls], [tls, tcp], [tls, tcp]]),
+        ):
+            self.assertEqual(self.started(known), expected)
+
+    def test_switchedOff(self) -> None:
+        """
+        A transport that is switched off is not dialled, whatever is known of it.
+        """
+        self.assertEqual(self.started(Transport.TCP, tcp=False), [[], [], [443]])
+
+    def test_causes(self) -> None:
+        """
+        The causes name the right transports also in another order.
+        """
+        connector = self.connector(tlsPort=443, preferred=lambda: Transport.TLS)
+        dialled = connector.dialOnce()
+        self.reactor.advance(0.0)
+        self.refuseTCP(ConnectionRefusedError(111, "x"))
+        self.assertEqual(self.tcpPorts(), [443, 9876])
+        self.refuseTCP(ConnectTimeout())
+        self.reactor.advance(DIAL_TIMEOUT)
+        error = self.failureResultOf(dialled, HandshakeTimeout).value
+        self.assertIn(
+            "UDP: silent for 5 s; TLS: connection refused; TCP: no answer for 5 s",
+            str(error),
+        )
+
+
+class StandbyTests(DialTestCase):
+    """
+    Tests for `DualConnector.dialStandby`.
+    """
+
+    def test_TCP(self) -> None:
+        """
+        A TCP connection is enough; nothing is said on it, and TLS is not dialled.
+        """
+        dialled = self.connector(tlsPort=443).dialStandby()
+        self.assertEqual(self.tcpPorts(), [9876])
+        wire = self.acceptTCP()
+        path = self.successResultOf(dialled)
+        self.assertEqual(path.transport, Transport.TCP)
+        self.assertEqual(wire.value(), b"")
+
+    def test_TLS(self) -> None:
+        """
+        When TCP has not connected in as long as it has in any attempt, TLS is dialled
+        as well.
+        """
+        dialled = self.connector(tlsPort=443).dialStandby()
+        self.reactor.advance(TLS_HEAD_START - HEAD_START - 0.01)
+        self.assertEqual(self.tcpPorts(), [9876])
+        self.reactor.advance(0.01)
+        self.assertEqual(self.tcpPorts(), [9876, 443])
+        self.acceptTCP()
+        self.assertEqual(self.successResultOf(dialled).transport, Transport.TLS)
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+
+    def test_preferred(self) -> None:
+        """
+        Where TLS is known to carry, it comes first.
+        """
+        connector = self.connector(tlsPort=443, preferred=lambda: Transport.TLS)
+        dialled = connector.dialStandby()
+        self.assertEqual(self.tcpPorts(), [443])
+        self.acceptTCP()
+        self.assertEqual(self.successResultOf(dialled).transport, Transport.TLS)
+
+    def test_refused(self) -> None:
+        """
+        When TCP is refused, it is at once; without a TLS port there is no other way.
+        """
+        dialled = self.connector(tlsPort=443).dialStandby()
+        self.refuseTCP(ConnectionRefusedError(111, "x"))
+        self.assertEqual(self.tcpPorts(), [9876, 443])
+        self.refuseTCP(ConnectionRefusedError(111, "x"))
+        self.failureResultOf(dialled, FailureGroup)
+        dialled = self.connector().dialStandby()
+        self.refuseTCP(ConnectionRefusedError(111, "x"))
+        self.failureResultOf(dialled, FailureGroup)
+
+
 class DualConnectorTests(DialTestCase):
     """
     Tests for `DualConnector` as a factory's connector.
@@ -644,6 +795,30 @@ class DualConnectorTests(DialTestCase):
         connector.connect()
         failures = [told[0] for told in self.factory.told if isinstance(told, tuple)]
         self.assertEqual(failures, ["failed", "failed"])
+
+    def test_startOver(self) -> None:
+        """
+        An attempt that starts over dials everything anew, with a new head start, and
+        has not failed; without an attempt nothing happens.
+        """
+        connector = self.connector()
+        connector.startOver()
+        self.assertEqual(self.handshaker.open, {})
+        connector.connect()
+        self.reactor.advance(HEAD_START)
+        self.assertEqual(self.tcpHosts(), [HOST])
+        connector.startOver()
+        self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
+        self.reactor.advance(HEAD_START - 0.01)
+        self.assertEqual(self.tcpHosts(), [HOST])
+        [path] = self.handshaker.over(Transport.UDP)
+        self.handshaker.answer(path)
+        self.assertEqual(
+            self.factory.told, ["doStart", "startedConnecting", path], self.factory.told
+        )
+        connector.startOver()
+        self.assertEqual(self.handshaker.open, {})
+        connector.disconnect()
 
     def test_reached(self) -> None:
         """

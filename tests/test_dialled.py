@@ -26,11 +26,20 @@ from rootstream.errors import (
     NoTransport,
 )
 from rootstream.host import Host
+from rootstream.interfaces import Transport
 from rootstream.peer import Peer
 from rootstream.protocol.constants import TYPE_INIT
 from rootstream.protocol.events import InputEvent
 from rootstream.station import Station
-from tests.virtual import HOST, HOST_PORT, Recorder, VirtualReactor, identity, picture
+from tests.virtual import (
+    CLIENT_HOST,
+    HOST,
+    HOST_PORT,
+    Recorder,
+    VirtualReactor,
+    identity,
+    picture,
+)
 
 WAITS = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0]
 
@@ -389,13 +398,237 @@ class ScheduleTests(DialledCase):
             self.reactor.elapse(1.0)
         waits = len(self.receiver.attempts)
         before = len(self.reactor.inits)
-        self.dialled.networkChanged()
+        self.reactor.changeNetwork()
         self.reactor.elapse(0.01)
         self.assertEqual(self.receiver.route[-2:], ["CONNECTING", "HANDSHAKE_SENT"])
-        self.assertEqual(self.receiver.states[-2][2], "first attempt")
+        self.assertEqual(self.receiver.states[-2][2], "the network changed")
         self.assertGreater(len(self.reactor.inits), before)
         self.reactor.elapse(6.0)
         self.assertEqual(self.receiver.attempts[waits], (1, 10, 0.1))
+
+
+class ChangedTests(DialledCase):
+    """
+    The network changes, in each state of a peer (F64).
+    """
+
+    def reached(self) -> float:
+        """
+        How many seconds it takes from now until the peer is connected.
+        """
+        began = self.reactor.rightNow
+        while self.receiver.route[-1] != "CONNECTED":
+            self.reactor.elapse(0.01)
+            self.assertLess(self.reactor.rightNow - began, 10.0)
+        return self.reactor.rightNow - began
+
+    def test_firstAttempt(self) -> None:
+        """
+        An attempt that was begun on the network before starts over at once.
+        """
+        self.listen()
+        self.reactor.cut()
+        self.dial(udp=False)
+        self.reactor.elapse(1.0)
+        self.reactor.mend()
+        self.reactor.changeNetwork()
+        self.assertLess(self.reached(), 0.1)
+        self.assertEqual(self.receiver.attempts, [])
+
+    def test_nameOfTheMoment(self) -> None:
+        """
+        A network that goes away during the first attempt, and with it all names, does
+        not end it for good.
+        """
+        connected = self.dial(tcp=False)
+        self.reactor.elapse(1.0)
+
+        def broken(*_: Any) -> Any:
+            raise LocalError("no network")
+
+        self.patch(self.dialled, "_sockets", {})
+        self.patch(rootstream.dialled, "listenPackets", broken)
+        self.reactor.changeNetwork()
+        self.reactor.elapse(1.0)
+        self.assertNoResult(connected)
+        self.assertIn(
+            ("HANDSHAKE_SENT", "DISCONNECTED", "no network"), self.receiver.states
+        )
+        self.assertGreater(len(self.receiver.attempts), 1)
+        connected.addErrback(lambda _: None)
+
+    def test_scheduleStartsOver(self) -> None:
+        """
+        A change ends the wait, and the schedule begins again with the shortest.
+        """
+        self.listen()
+        connected = self.dial(tcp=False)
+        self.reactor.cut()
+        self.reactor.elapse(30.0)
+        while self.receiver.route[-1] != "DISCONNECTED":
+            self.reactor.elapse(0.1)
+        self.reactor.mend()
+        self.reactor.changeNetwork()
+        self.assertLess(self.reached(), 0.1)
+        self.assertEqual(
+            [cause for *_, cause in self.receiver.states if "network" in cause],
+            ["the network changed"],
+        )
+        self.successResultOf(connected)
+
+    def test_connected(self) -> None:
+        """
+        A peer that is connected stays so, in its session, and asks all its paths.
+        """
+        self.connect()
+        self.reactor.elapse(5.0)
+        self.reactor.inits.clear()
+        carried = self.reactor.net.carried
+        self.reactor.changeNetwork()
+        self.assertGreater(self.reactor.net.carried, carried)
+        self.reactor.elapse(5.0)
+        self.assertEqual(self.receiver.route[-1], "CONNECTED")
+        self.assertEqual(self.reactor.inits, [])
+        self.assertEqual(len(self.receiver.paths), 1)
+
+    def test_impaired(self) -> None:
+        """
+        A peer that is impaired is dialled at once, whatever was being dialled.
+        """
+        self.connect(udp=False)
+        self.reactor.cut()
+        self.peer.sendVideo(picture())
+        self.reactor.elapse(5.0)
+        self.assertTrue(self.peer.status().impaired)
+        self.reactor.mend()
+        for pipe in self.reactor.pipes:
+            pipe.lost = pipe.other.lost = True
+        self.reactor.changeNetwork()
+        self.reactor.elapse(0.1)
+        self.assertFalse(self.peer.status().impaired)
+        self.assertEqual(self.receiver.route[-1], "CONNECTED")
+
+    def test_addressGone(self) -> None:
+        """
+        A connection from an address that is gone ends then and there, and the session
+        goes on over another; UDP and connections from other addresses stay.
+        """
+        self.connect(udp=False)
+        before = self.peer.status().path
+        assert before is not None
+        self.reactor.changeNetwork("something else", "192.0.2.77")
+        self.assertIs(self.peer.status().path, before)
+        self.reactor.changeNetwork("roamed", CLIENT_HOST)
+        self.reactor.elapse(0.1)
+        after = self.peer.status().path
+        self.assertIsNot(after, before)
+        self.assertIsNotNone(after)
+        self.assertEqual(self.receiver.route[-1], "CONNECTED")
+
+    def test_standbyGone(self) -> None:
+        """
+        A standby connection from an address that is gone is made anew at once.
+        """
+        self.connect()
+        count = len(self.reactor.pipes)
+        self.reactor.changeNetwork("roamed", CLIENT_HOST)
+        self.reactor.elapse(0.1)
+        self.assertEqual(len(self.reactor.pipes), count + 1)
+        self.assertTrue(self.reactor.pipes[count - 1].lost)
+        self.assertFalse(self.reactor.pipes[count].lost)
+        self.assertEqual(len(self.receiver.paths), 1)
+
+    def test_over(self) -> None:
+        """
+        Who is given up on watches no network any more.
+        """
+        self.connect()
+        self.peer.close()
+        self.reactor.elapse(1.0)
+        assert self.host is not None
+        self.host.close()
+        self.assertEqual(self.reactor.watching, {})
+        self.reactor.changeNetwork()
+
+    def test_tenMinutesAsleep(self) -> None:
+        """
+        After ten minutes of suspend the keys are too old, because they age in it; the
+        first thing that happens is another handshake, within a second and a round
+        trip (F67).
+        """
+        self.connect()
+        self.reactor.elapse(5.0)
+        self.reactor.inits.clear()
+        woken = self.reactor.rightNow + 600.0
+        self.reactor.advance(600.0)
+        self.reactor.changeNetwork("resumed from suspend after 600 s")
+        self.reached()
+        self.assertLess(self.reactor.rightNow - woken, 1.0)
+        self.assertGreater(len(self.reactor.inits), 0)
+        self.reactor.elapse(1.0)
+        self.assertTrue(self.peer.sendVideo(picture()))
+        self.reactor.elapse(0.1)
+        self.assertEqual(self.hostReceiver.video[-1:], [picture()])
+
+    def test_aMinuteAsleep(self) -> None:
+        """
+        After a minute of it the session goes on, without another handshake.
+        """
+        self.connect()
+        self.reactor.elapse(5.0)
+        self.reactor.inits.clear()
+        woken = self.reactor.rightNow + 60.0
+        self.reactor.advance(60.0)
+        self.reactor.changeNetwork("resumed from suspend after 60 s")
+        self.reached()
+        self.assertLess(self.reactor.rightNow - woken, 0.1)
+        self.assertEqual(self.reactor.inits, [])
+
+
+class FakeMemory:
+    """
+    A memory of networks that remembers what it was told.
+    """
+
+    def __init__(self, transport: Transport | None) -> None:
+        self.transport = transport
+        self.told: list[Transport] = []
+
+    def preferred(self) -> Transport | None:
+        return self.transport
+
+    def worked(self, transport: Transport) -> None:
+        self.told.append(transport)
+
+
+class MemoryTests(DialledCase):
+    """
+    What worked on a network before.
+    """
+
+    def test_preferred(self) -> None:
+        """
+        What the memory prefers is dialled at once.
+        """
+        self.listen()
+        self.reactor.blockUDP()
+        connected = self.dial(memory=FakeMemory(Transport.TCP))
+        self.reactor.elapse(0.05)
+        self.successResultOf(connected)
+        self.assertEqual(self.receiver.paths[0][0], "tcp")
+
+    def test_worked(self) -> None:
+        """
+        It is told of each transport that carries the session.
+        """
+        memory = FakeMemory(None)
+        self.connect(memory=memory)
+        self.assertEqual(set(memory.told), {Transport.UDP})
+        memory.told.clear()
+        self.reactor.blockUDP()
+        self.peer.sendVideo(picture())
+        self.reactor.elapse(3.0)
+        self.assertEqual(set(memory.told), {Transport.TCP})
 
 
 class ImpairedTests(DialledCase):

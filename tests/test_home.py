@@ -448,6 +448,50 @@ class PublishTests(HomeTestCase):
         self.assertTrue(home.exists("file"))
 
 
+class SocketsTests(HomeTestCase):
+    """
+    Tests for the sockets in a `Home`.
+    """
+
+    def test_listenAndDial(self) -> None:
+        """
+        Who dials a name reaches who listens by it, and nobody but the owner may.
+        """
+        home = self.open()
+        with home.listen("here") as listening:
+            mode = (self.path / "here").lstat().st_mode
+            self.assertEqual(stat.S_IMODE(mode), 0o600)
+            with home.dial("here", 5.0) as near, listening.accept()[0] as far:
+                near.sendall(b"?")
+                self.assertEqual(far.recv(1), b"?")
+
+    def test_refused(self) -> None:
+        """
+        A name that is taken, or that nobody listens by, is the system's error, and
+        leaves nothing open.
+        """
+        home = self.open()
+        (self.path / "file").write_text("")
+        self.assertRaises(OSError, home.listen, "file")
+        self.assertRaises(FileNotFoundError, home.dial, "nobody", 5.0)
+        home.listen("left").close()
+        self.assertRaises(ConnectionRefusedError, home.dial, "left", 5.0)
+
+    def test_names(self) -> None:
+        """
+        Sockets are told from all else, be it a link to one, and removed by name.
+        """
+        home = self.open()
+        for name in ("a-2", "a-1", "b"):
+            home.listen(name).close()
+        (self.path / "a-file").write_text("")
+        (self.path / "a-link").symlink_to("a-1")
+        self.assertEqual(home.sockets("a-"), ["a-1", "a-2"])
+        home.remove("a-1")
+        home.remove("a-1")
+        self.assertEqual(home.sockets("a-"), ["a-2"])
+
+
 class LockTests(HomeTestCase):
     """
     One host a home.

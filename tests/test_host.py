@@ -17,6 +17,7 @@ from rootstream.errors import PortInUse
 from rootstream.host import STRANGERS_LOG_INTERVAL, Host
 from rootstream.identity import formatCode
 from rootstream.peer import Peer
+from rootstream.transport.netwatch import NetworkChange
 from tests.doubles import FakePath
 from tests.virtual import (
     HOST,
@@ -225,6 +226,22 @@ class HostTests(SynchronousTestCase):
         fingerprint, name = host._introduce(key)
         self.assertTrue(fingerprint.startswith("any:"))
         self.assertEqual(name, "")
+
+    def test_networkChanged(self) -> None:
+        """
+        When the host's network changes its peers are asked at once whether they hear
+        it (F64); a host that is closed has nobody to ask.
+        """
+        host = self.host()
+        self.successResultOf(self.connect(1))
+        self.reactor.elapse(5.0)
+        carried = self.reactor.net.carried
+        host_, _ = self.reactor.watching.values()
+        host_(NetworkChange("a cable was plugged in"))
+        self.assertGreater(self.reactor.net.carried, carried)
+        host.close()
+        self.reactor.elapse(1.0)
+        self.assertEqual(self.reactor.watching, {})
 
     def test_close(self) -> None:
         """

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -25,6 +27,7 @@ from rootstream.peer import Peer
 from rootstream.protocol.events import Command, Control
 from rootstream.protocol.link import SOURCE_ENDED
 from tests.test_broadcast import FakeSource
+from tests.test_control import askerOf
 from tests.virtual import (
     CLIENT_HOST,
     HOST,
@@ -62,6 +65,7 @@ class HostProgramCase(SynchronousTestCase):
         allow: tuple[PeerKey, ...] | None = None,
         allowAny: bool = False,
         duration: float | None = None,
+        tlsPort: int | None = None,
     ) -> HostProgram:
         settings = HostSettings(
             home=self.home,
@@ -70,6 +74,7 @@ class HostProgramCase(SynchronousTestCase):
             source="the film",
             allow=(identity(1).key,) if allow is None else allow,
             allowAny=allowAny,
+            tlsPort=tlsPort,
         )
         program = HostProgram(
             self.reactor, settings, self.out, self.err, self.events, duration
@@ -140,7 +145,20 @@ class StartTests(HostProgramCase):
         self.assertNotIn("WARNING", said)
         [listening] = self.written("listening")
         self.assertEqual((listening["udp"], listening["tcp"]), (9876, 9876))
+        self.assertNotIn("tls", listening)
         self.assertEqual(self.opened, ["the film"])
+
+    def test_TLS(self) -> None:
+        """
+        With a TLS port it says and writes down that one too.
+        """
+        self.start(tlsPort=443)
+        self.assertIn(
+            "Listening on port 9876, UDP and TCP, and on port 443, TLS.\n",
+            self.out.getvalue(),
+        )
+        [listening] = self.written("listening")
+        self.assertEqual((listening["udp"], listening["tls"]), (9876, 443))
 
     def test_nobodyListed(self) -> None:
         """
@@ -244,6 +262,33 @@ class ViewersTests(HostProgramCase):
     """
     A host and those who watch.
     """
+
+    def test_drill(self) -> None:
+        """
+        Asked through its home for a drill, it rehearses with its viewers, answers with
+        what came of it, and writes that down.
+        """
+        program = self.start()
+        self.assertEqual(program.home, self.home)
+        self.view()
+        self.assertEqual(list(program.peers), list(program._host.peers))
+        connection = askerOf(self.reactor, self.home)
+        connection.dataReceived(b'{"command": "drill", "seconds": 0.5}\n')
+        self.reactor.elapse(0.2)
+        self.assertEqual(connection.transport.value(), b"")
+        self.reactor.elapse(3.0)
+        [answer] = json.loads(connection.transport.value())["peers"]
+        self.assertEqual(answer["peer"], identity(1).key.fingerprint)
+        self.assertIn("never left UDP", answer["text"])
+        [event] = self.written("drill")
+        self.assertEqual((event["seconds"], event["moved_to"]), (0.5, None))
+        connection.connectionLost(Failure(ConnectionDone()))
+
+    def test_drillBeforeItListens(self) -> None:
+        """
+        Before there is a host there is nobody to rehearse with.
+        """
+        self.assertEqual(self.program().peers, ())
 
     def test_stream(self) -> None:
         """

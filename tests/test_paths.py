@@ -159,9 +159,11 @@ class BookTests(PathTestCase):
     def test_validatedPathsAreFew(self) -> None:
         """
         F45: a peer that roams for ever leaves a bounded number of paths behind, and
-        the one in use and its connection are not among the forgotten.
+        the one in use and its connections are not among the forgotten.
         """
+        tls = WirePath(Transport.TLS, ("192.0.2.1", 443))
         self.paths.validate(tcp(1), START)
+        self.paths.validate(tls, START)
         for number in range(10, 100):
             now = START + number
             self.paths.validate(udp(number), now)
@@ -169,6 +171,7 @@ class BookTests(PathTestCase):
             self.assertLessEqual(len(self.paths), MAX_VALIDATED_PATHS)
         self.assertIsNotNone(self.paths.get(OLD))
         self.assertIsNotNone(self.paths.get(tcp(1)))
+        self.assertIsNotNone(self.paths.get(tls))
         self.assertIsNotNone(self.paths.get(udp(99)))
         self.assertIsNone(self.paths.get(udp(90)))
 

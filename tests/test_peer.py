@@ -22,6 +22,7 @@ from rootstream.protocol.events import (
     Closed,
     Command,
     Control,
+    DrillReport,
     Event,
     Expired,
     Impaired,
@@ -854,6 +855,100 @@ class WaitingTests(JoinedCase):
         self.a.close()
         self.joined.run(0.2)
         self.successResultOf(drained)
+
+
+class DrillTests(JoinedCase):
+    """
+    `Peer.drill`.
+    """
+
+    def stream(self, seconds: float) -> None:
+        """
+        Pictures from ``b`` to ``a``.
+        """
+        for number in range(round(seconds / 0.04)):
+            self.b.sendVideo(picture(number, number % 25 == 0))
+            self.joined.run(0.04)
+
+    def test_report(self) -> None:
+        """
+        It fires with what happened: here, where UDP is all there is, the picture
+        stands still for as long as it lasts.
+        """
+        self.stream(0.4)
+        drill = self.a.drill(0.5)
+        self.stream(0.4)
+        self.assertNoResult(drill)
+        self.stream(2.0)
+        report = self.successResultOf(drill)
+        self.assertIs(report.transport, Transport.UDP)
+        self.assertTrue(0.5 <= report.pictureGap < 1.2, report)
+        self.assertIsNone(report.movedTo)
+        self.assertEqual(self.atA.route, [])
+
+    def test_refused(self) -> None:
+        """
+        It fails, in words, when there is nothing to rehearse; a drill that runs is not
+        disturbed by that.
+        """
+        for seconds in (0, 61):
+            error = self.failureResultOf(self.a.drill(seconds), LocalError)
+            self.assertIn("up to 60 s", error.getErrorMessage())
+        drill = self.a.drill(0.2)
+        error = self.failureResultOf(self.a.drill(), LocalError)
+        self.assertIn("running already", error.getErrorMessage())
+        self.joined.run(1.5)
+        self.successResultOf(drill)
+
+    def test_cancelled(self) -> None:
+        """
+        Cancelled, it lets UDP carry at once.
+        """
+        self.stream(0.2)
+        drill = self.a.drill(60)
+        self.stream(0.2)
+        received = len(self.atA.video)
+        drill.cancel()
+        self.failureResultOf(drill, CancelledError)
+        self.stream(0.4)
+        self.assertGreater(len(self.atA.video), received + 5)
+        self.successResultOf(self.drilled(0.2))
+
+    def drilled(self, seconds: float) -> Deferred[DrillReport]:
+        """
+        A drill that has run its time.
+        """
+        drill = self.a.drill(seconds)
+        self.joined.run(seconds + 1.0)
+        return drill
+
+    def test_closed(self) -> None:
+        """
+        It ends with our goodbye, which is heard.
+        """
+        drill = self.a.drill()
+        closed = self.a.close()
+        self.joined.run(0.2)
+        self.successResultOf(closed)
+        self.assertIsNone(self.successResultOf(drill).backAfter)
+        self.assertEqual(self.atB.route, ["DISCONNECTED"])
+
+    def test_abandoned(self) -> None:
+        """
+        It ends when the peer is forgotten without a word.
+        """
+        drill = self.a.drill()
+        self.a.abandon()
+        self.assertIsNone(self.successResultOf(drill).backAfter)
+        self.failureResultOf(self.a.drill(), LocalError)
+
+    def test_anotherFromItsCallback(self) -> None:
+        """
+        Whoever is told of its end may begin the next.
+        """
+        drill = self.a.drill(0.1).addCallback(lambda _: self.a.drill(0.1))
+        self.joined.run(3.0)
+        self.successResultOf(drill)
 
 
 class ClosingTests(JoinedCase):

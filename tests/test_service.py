@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ class Toy(Program):
     wrong: Exception | None = None
     cleanedUp = 0
     cleaning: Callable[[], Deferred[Any]] = staticmethod(lambda: succeed(None))
+
+    where: Path | None = None
+
+    @property
+    def home(self) -> Path | None:
+        return self.where
 
     def begin(self) -> None:
         if self.wrong is not None:
@@ -97,6 +104,42 @@ class ProgramTests(SynchronousTestCase):
         self.successResultOf(toy.stopService())
         self.assertEqual(toy.cleanedUp, 1)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_network(self) -> None:
+        """
+        A change of the network is written down, in words, as long as the program
+        runs.
+        """
+        toy = self.toy(events=self.events)
+        toy.startService()
+        self.reactor.changeNetwork("eth0 came up")
+        [event] = self.written()
+        self.assertEqual((event["event"], event["cause"]), ("network", "eth0 came up"))
+        toy.stopService()
+        self.assertEqual(self.reactor.watching, {})
+
+    def test_control(self) -> None:
+        """
+        A program with a home can be asked there while it runs, and one without has no
+        such place; one that could not begin has none either.
+        """
+        home = Path(self.mktemp())
+        home.mkdir(mode=0o700)
+        for wrong in (None, LocalError("no")):
+            toy = self.toy()
+            toy.where, toy.wrong = home, wrong
+            toy.startService()
+            running = [] if wrong else [f"control-{os.getpid()}"]
+            self.assertEqual(os.listdir(home), running)
+            self.successResultOf(toy.stopService())
+            self.assertEqual(os.listdir(home), [])
+        plain = Program(self.reactor, self.out, self.err)
+        self.assertIsNone(plain.home)
+        self.assertEqual(plain.peers, ())
+        toy = self.toy()
+        toy.startService()
+        self.assertEqual(self.reactor.getReaders(), [])
+        toy.stopService()
 
     def test_duration(self) -> None:
         """

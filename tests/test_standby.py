@@ -147,6 +147,27 @@ class WarmTests(StandbyCase):
         self.assertEqual(len(self.dialled), 2)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_networkChanged(self) -> None:
+        """
+        F64: on another network what failed before is tried at once, and first waits
+        are short again; what was being tried is given up and tried anew.
+        """
+        self.standby.pathsChanged()
+        for _ in range(3):
+            self.refuse()
+            self.clock.advance(LAST_WAIT)
+        self.refuse()
+        self.standby.networkChanged()
+        self.assertEqual(len(self.dialled), 5)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.standby.networkChanged()
+        self.assertEqual((len(self.dialled), self.cancelled), (6, 1))
+        self.refuse()
+        self.clock.advance(FIRST_WAIT)
+        self.connect()
+        self.standby.networkChanged()
+        self.assertEqual((len(self.dialled), self.cancelled), (7, 1))
+
     def test_lost(self) -> None:
         """
         A connection that ended is dialled again after a while; the end of another

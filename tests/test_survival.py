@@ -409,6 +409,23 @@ class MovedTests(SurvivalCase):
         """
         self.moves("198.51.100.7", standby=False)
 
+    def test_idleRoams(self) -> None:
+        """
+        F64: a side that gets another address and is told so is followed at once, also
+        when nothing flows that would show it.
+        """
+        wire = StreamWire()
+        wire.stream(0.5)
+        wire.run(60)
+        wire.a.address = ("192.0.2.99", 1111)
+        wire.linkA.networkChanged(wire.now)
+        wire.pump(wire.a)
+        wire.run(0.5)
+        current = wire.linkB.status().path
+        assert current is not None
+        self.assertEqual(current.address, wire.a.address)
+        self.assertIn(current, wire.linkB.paths)
+
 
 class StandbyTests(SurvivalCase):
     """

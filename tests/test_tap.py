@@ -57,6 +57,7 @@ class OptionsTests(SynchronousTestCase):
             {
                 "home": None,
                 "port": 9876,
+                "tls-port": None,
                 "interface": "",
                 "source": "test",
                 "events": None,
@@ -73,6 +74,7 @@ class OptionsTests(SynchronousTestCase):
         options = parsed(
             "host",
             *("--home", "/h", "--port", "9877", "--interface", "127.0.0.1"),
+            *("--tls-port", "443"),
             *("--source", "film.mp4", "--events", "/e", "--duration", "1.5"),
             *("--allow", CODE, "--allow", formatCode(identity(3).key, None)),
             "--allow-any",
@@ -82,6 +84,7 @@ class OptionsTests(SynchronousTestCase):
             {
                 "home": "/h",
                 "port": 9877,
+                "tls-port": 443,
                 "interface": "127.0.0.1",
                 "source": "film.mp4",
                 "events": "/e",
@@ -101,6 +104,7 @@ class OptionsTests(SynchronousTestCase):
             {
                 "home": None,
                 "sink": "null",
+                "tls-port": 443,
                 "events": None,
                 "duration": None,
                 "no-udp": 0,
@@ -138,7 +142,22 @@ class OptionsTests(SynchronousTestCase):
         """
         for port in ("-1", "65536", "http", "1.5", ""):
             self.assertRefused("a port number from 0 to 65535", "host", "--port", port)
+            for program in (("host",), ("connect", CODE)):
+                self.assertRefused(
+                    "--tls-port takes a port number", *program, "--tls-port", port
+                )
         self.assertEqual(parsed("host", "-p", "0").subOptions["port"], 0)
+
+    def test_onePortForTwo(self) -> None:
+        """
+        TLS cannot have the port of UDP and TCP, unless each takes any free one.
+        """
+        self.assertRefused(
+            "--tls-port needs a port of its own",
+            *("host", "--port", "9000", "--tls-port", "9000"),
+        )
+        options = parsed("host", "--port", "0", "--tls-port", "0").subOptions
+        self.assertEqual((options["port"], options["tls-port"]), (0, 0))
 
     def test_badDurations(self) -> None:
         """
@@ -214,11 +233,13 @@ class MakeTests(SynchronousTestCase):
         program = self.make(
             *("host", "--home", "/h", "--port", "1", "--interface", "::1"),
             *("--source", "s", "--allow", CODE, "--allow-any", "--duration", "2"),
+            *("--tls-port", "2"),
         )
         self.assertIsInstance(program, HostProgram)
         settings = program._settings
         self.assertEqual((settings.home, settings.port), (Path("/h"), 1))
         self.assertEqual((settings.interface, settings.source), ("::1", "s"))
+        self.assertEqual(settings.tlsPort, 2)
         self.assertEqual(
             (settings.allow, settings.allowAny), ((identity(2).key,), True)
         )
@@ -235,8 +256,11 @@ class MakeTests(SynchronousTestCase):
         settings = program._settings
         self.assertEqual((settings.home, settings.sink), (Path("/h"), "null"))
         self.assertEqual((settings.udp, settings.tcp), (True, False))
+        self.assertEqual(settings.tlsPort, 443)
         self.assertEqual(settings.code, codeOf(identity(2), HOST, 9900))
         self.assertEqual(program._eventsPath, "/e")
+        program = self.make("connect", CODE, "--tls-port", "0")
+        self.assertIsNone(program._settings.tlsPort)
 
     def test_demo(self) -> None:
         """

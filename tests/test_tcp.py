@@ -37,6 +37,8 @@ from rootstream.transport.tcp import (
     PacketClientFactory,
     PacketServerFactory,
     PacketStream,
+    Strangers,
+    Unsent,
 )
 from tests.doubles import RecordingSink
 
@@ -101,12 +103,13 @@ class PacketStreamTests(SynchronousTestCase):
 
     def test_interfaces(self) -> None:
         """
-        The path is a path, and the stream what Twisted pulls bytes from.
+        The path is a path, and what waits is what Twisted pulls bytes from.
         """
         verifyObject(IPath, self.path)
-        verifyObject(IPullProducer, self.stream)
+        verifyObject(IPullProducer, Unsent(self.wire))
         self.assertEqual(self.path.transport, Transport.TCP)
         self.assertEqual(self.path.address, ("192.0.2.1", 1111))
+        self.assertEqual(self.path.local, self.wire.getHost().host)
         self.assertIn("192.0.2.1", repr(self.path))
         self.path.authenticated()
 
@@ -315,7 +318,8 @@ class StrangersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.sink = RecordingSink()
-        self.factory = PacketServerFactory(self.sink, self.clock)
+        self.strangers = Strangers(self.clock)
+        self.factory = PacketServerFactory(self.sink, self.strangers)
 
     def connect(self, host: str) -> tuple[Any, Wire]:
         wire = Wire(host)
@@ -340,7 +344,7 @@ class StrangersTests(SynchronousTestCase):
         self.assertFalse(slowWire.aborting or silentWire.aborting)
         self.clock.advance(0.01)
         self.assertTrue(slowWire.aborting and silentWire.aborting)
-        self.assertEqual(self.factory.strangers.lapsed, 2)
+        self.assertEqual(self.strangers.lapsed, 2)
         self.lose(slow)
         self.assertIn("in time", self.sink.lost[0][1])
 
@@ -351,7 +355,7 @@ class StrangersTests(SynchronousTestCase):
         stream, wire = self.connect("192.0.2.1")
         stream.path.authenticated()
         stream.path.authenticated()
-        self.assertEqual(len(self.factory.strangers), 0)
+        self.assertEqual(len(self.strangers), 0)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.clock.advance(60)
         self.assertFalse(wire.aborting)
@@ -365,7 +369,7 @@ class StrangersTests(SynchronousTestCase):
         for stream in streams:
             self.lose(stream)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(len(self.factory.strangers), 0)
+        self.assertEqual(len(self.strangers), 0)
         _, wire = self.connect("192.0.2.1")
         self.assertFalse(wire.aborting)
 
@@ -377,7 +381,7 @@ class StrangersTests(SynchronousTestCase):
             self.assertFalse(self.connect("192.0.2.1")[1].aborting)
         self.assertTrue(self.connect("192.0.2.1")[1].aborting)
         self.assertFalse(self.connect("192.0.2.2")[1].aborting)
-        self.assertEqual(self.factory.strangers.refused, {"source": 1})
+        self.assertEqual(self.strangers.refused, {"source": 1})
 
     def test_perNetwork(self) -> None:
         """
@@ -399,7 +403,7 @@ class StrangersTests(SynchronousTestCase):
             if not wire.aborting:
                 accepted.append(stream)
         self.assertEqual(len(accepted), MAX_STRANGERS)
-        self.assertEqual(self.factory.strangers.refused, {"all": 10_000 - 64})
+        self.assertEqual(self.strangers.refused, {"all": 10_000 - 64})
         self.clock.advance(STRANGER_TIMEOUT)
         for stream in accepted:
             self.lose(stream)

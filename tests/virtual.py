@@ -30,13 +30,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.dialled
 import rootstream.host
+import rootstream.service
 import rootstream.transport.clock
 from rootstream.errors import PortInUse
 from rootstream.identity import Code, Identity
 from rootstream.interfaces import IPacketSink
 from rootstream.peer import PeerReceiver
 from rootstream.protocol.events import AudioFrame, Control, InputEvent, VideoFrame
-from rootstream.transport.tcp import PacketServerFactory
+from rootstream.transport.netwatch import NetworkChange
+from rootstream.transport.tcp import PacketServerFactory, Strangers
+from rootstream.transport.tls import TLSServerFactory
 from tests.doubles import MemoryNet, MemoryPort
 
 __all__ = [
@@ -167,9 +170,10 @@ class _PipeEnd:
     The transport of one end of a TCP connection.
     """
 
-    def __init__(self, reactor: VirtualReactor, peer: IPv4Address) -> None:
+    def __init__(self, reactor: VirtualReactor, peer: IPv4Address, port: int) -> None:
         self._reactor = reactor
         self._peer = peer
+        self._port = port
         self._producer: Any = None
         self.protocol: Any = None
         self.other: _PipeEnd
@@ -178,11 +182,14 @@ class _PipeEnd:
     def getPeer(self) -> IPv4Address:
         return self._peer
 
+    def getHost(self) -> IPv4Address:
+        return self.other._peer
+
     def write(self, data: bytes) -> None:
         self._reactor.callLater(DELAY, self._carry, data)
 
     def _carry(self, data: bytes) -> None:
-        if not self._reactor.tcpBlocked and not self.other.lost:
+        if self._reactor.passesTCP(self._port) and not self.other.lost:
             self.other.protocol.dataReceived(data)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -235,7 +242,8 @@ class _Connector:
     def succeed(self) -> None:
         reactor, there = self.reactor, self.destination
         here = IPv4Address("TCP", CLIENT_HOST, next(reactor.ephemeral))
-        ends = _PipeEnd(reactor, there), _PipeEnd(reactor, here)
+        port = there.port
+        ends = _PipeEnd(reactor, there, port), _PipeEnd(reactor, here, port)
         ends[0].other, ends[1].other = ends[1], ends[0]
         reactor.pipes.append(ends[0])
         ends[1].protocol = reactor.tcpListeners[there.host, there.port].buildProtocol(
@@ -251,13 +259,17 @@ class _Ports:
     What `rootstream.transport.listen.listenBoth` returns.
     """
 
-    def __init__(self, reactor: VirtualReactor, udp: MemoryPort) -> None:
+    def __init__(
+        self, reactor: VirtualReactor, udp: MemoryPort, tlsPort: int | None
+    ) -> None:
         self._reactor = reactor
         self._udp = udp
         self.port = udp.address[1]
+        self.tlsPort = tlsPort
 
     def close(self) -> Deferred[None]:
-        del self._reactor.tcpListeners[self._udp.address]
+        for port in {self.port, self.tlsPort or self.port}:
+            del self._reactor.tcpListeners[self._udp.address[0], port]
         return self._udp.stopListening()
 
 
@@ -281,8 +293,10 @@ class VirtualReactor(MemoryReactorClock):
     A reactor, and the only network there is.
 
     @ivar net: where UDP goes.
+    @ivar watching: who is told when the network changes.
     @ivar tcpBlocked: connections stay open and carry nothing; new ones time out.
     @ivar tcpRefused: nobody listens: a dial fails at once.
+    @ivar blockedPorts: where TCP is blocked, if not everywhere.
     """
 
     def __init__(self) -> None:
@@ -290,8 +304,10 @@ class VirtualReactor(MemoryReactorClock):
         self.net = MemoryNet(self, delay=DELAY)
         self.tcpBlocked = False
         self.tcpRefused = False
+        self.blockedPorts: set[int] = set()
         self.tcpListeners: dict[tuple[str, int], Factory[Any]] = {}
         self.pipes: list[_PipeEnd] = []
+        self.watching: dict[object, Callable[[NetworkChange], None]] = {}
         self.ephemeral = itertools.count(40000)
         # Numbers of zero would hide a clock that was never started.
         self.rightNow = 1000.0
@@ -302,7 +318,28 @@ class VirtualReactor(MemoryReactorClock):
         """
         test.patch(rootstream.dialled, "listenPackets", self._listenPackets)
         test.patch(rootstream.host, "listenBoth", self._listenBoth)
+        for module in (rootstream.dialled, rootstream.host, rootstream.service):
+            test.patch(module, "watchNetwork", self._watchNetwork)
         test.patch(rootstream.transport.clock, "time", _BootClock(self))
+
+    def changeNetwork(self, cause: str = "a cable was plugged in", *gone: str) -> None:
+        """
+        Tell everybody who watches the network that it changed, and which addresses
+        are gone.
+        """
+        for changed in list(self.watching.values()):
+            changed(NetworkChange(cause, frozenset(gone)))
+
+    def _watchNetwork(
+        self, reactor: Any, changed: Callable[[NetworkChange], None]
+    ) -> Callable[[], None]:
+        token = object()
+        self.watching[token] = changed
+
+        def end() -> None:
+            self.watching.pop(token, None)
+
+        return end
 
     def _listenPackets(
         self, reactor: Any, sink: IPacketSink, port: int, interface: str
@@ -310,13 +347,31 @@ class VirtualReactor(MemoryReactorClock):
         return self.net.port((CLIENT_HOST, next(self.ephemeral)), sink)
 
     def _listenBoth(
-        self, reactor: Any, sink: IPacketSink, clock: Any, port: int, interface: str
+        self,
+        reactor: Any,
+        sink: IPacketSink,
+        clock: Any,
+        port: int,
+        interface: str,
+        tlsPort: int | None,
     ) -> _Ports:
         where = interface or HOST, port or next(self.ephemeral)
         if where in self.tcpListeners:
             raise PortInUse(f"port {port} is in use")
-        self.tcpListeners[where] = PacketServerFactory(sink, clock)
-        return _Ports(self, self.net.port(where, sink))
+        strangers = Strangers(clock)
+        self.tcpListeners[where] = PacketServerFactory(sink, strangers)
+        if tlsPort is not None:
+            tlsPort = tlsPort or next(self.ephemeral)
+            self.tcpListeners[where[0], tlsPort] = TLSServerFactory(
+                sink, strangers, clock
+            )
+        return _Ports(self, self.net.port(where, sink), tlsPort)
+
+    def passesTCP(self, port: int) -> bool:
+        """
+        Whether connections to ``port`` carry anything.
+        """
+        return not self.tcpBlocked and port not in self.blockedPorts
 
     def connectTCP(
         self,
@@ -332,7 +387,7 @@ class VirtualReactor(MemoryReactorClock):
             connector.pending = self.callLater(
                 DELAY, connector.fail, ConnectionRefusedError(111)
             )
-        elif (host, port) in self.tcpListeners and not self.tcpBlocked:
+        elif (host, port) in self.tcpListeners and self.passesTCP(port):
             connector.pending = self.callLater(DELAY, connector.succeed)
         else:
             connector.pending = self.callLater(timeout, connector.fail, TimeoutError())

@@ -41,6 +41,7 @@ class WirePath:
 
     transport: Transport
     address: tuple[str, int]
+    local: str | None = field(default=None, compare=False)
     backlog: int = field(default=0, compare=False)
 
     def sendPackets(self, packets: Sequence[bytes]) -> None:

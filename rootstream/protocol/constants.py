@@ -14,6 +14,8 @@ from typing import Final
 
 VERSION: Final = 2
 DEFAULT_PORT: Final = 9876
+#: Where a viewer looks for TLS: what passes where nothing else does.
+DEFAULT_TLS_PORT: Final = 443
 MAX_PACKET: Final = 1400
 #: The smallest packet that a TCP record may carry: DATA with one frame type byte.
 MIN_RECORD: Final = 30
@@ -110,6 +112,7 @@ MAX_RESEND_WAIT: Final = 1.0
 MAX_BACKLOG: Final = 256 << 10
 
 HEAD_START: Final = 0.3
+TLS_HEAD_START: Final = 1.0
 TCP_CONNECT_TIMEOUT: Final = 5.0
 RECONNECT_INITIAL: Final = 0.1
 RECONNECT_FACTOR: Final = 2.0
@@ -166,6 +169,9 @@ PING_REPEAT: Final = 0.25
 MAX_OWED_ANSWERS: Final = 16
 #: How long the old path may take to answer at least, before we move.
 OLD_PATH_PATIENCE: Final = 0.3
+#: Seconds that a rehearsal may last, and that the session has to return after it.
+MAX_DRILL: Final = 60.0
+DRILL_PATIENCE: Final = 10.0
 #: Conversations at once.  Only --allow-any lets strangers come near it.
 MAX_LINKS: Final = 16384
 #: Peers whose last timestamp is remembered, so that replays are told.

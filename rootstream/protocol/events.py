@@ -245,6 +245,39 @@ class ControlReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillReport:
+    """
+    What happened when ``transport`` counted as dead for ``seconds``.  Times in seconds.
+
+    ``pictureGap`` is the longest time without a video frame delivered here, between the
+    beginning of the drill and half a second after the return of the session; None when
+    no frame came at all.  ``acknowledgementGap`` is the longest time that media sent
+    from here waited without any progress of acknowledgements, of which a peer sends one
+    in 0.05 s at the best of times; None when none was sent.  ``movedAfter`` says when
+    the session left the transport, counted from the beginning, ``movedTo`` for which
+    one, and ``backAfter`` when it had returned, counted from when the transport was no
+    longer dead; None where that did not happen.
+    """
+
+    transport: Transport
+    seconds: float
+    pictureGap: float | None
+    acknowledgementGap: float | None
+    movedAfter: float | None
+    movedTo: Transport | None
+    backAfter: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DrillEnded:
+    """
+    A rehearsal is over: ``report`` says what came of it.
+    """
+
+    report: DrillReport
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """
     The conversation is over: ``text`` says why, ``byPeer`` who said so.
@@ -274,5 +307,6 @@ Event = (
     | AudioReceived
     | InputReceived
     | ControlReceived
+    | DrillEnded
     | Closed
 )

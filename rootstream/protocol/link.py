@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from rootstream.errors import BadPacket
+from rootstream.errors import BadPacket, LocalError
 from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
@@ -33,10 +33,12 @@ from rootstream.protocol.constants import (
     TYPE_DATA,
     TYPE_RESP,
 )
+from rootstream.protocol.drill import Drill
 from rootstream.protocol.events import (
     AudioFrame,
     Closed,
     Control,
+    DrillEnded,
     Event,
     Expired,
     Impaired,
@@ -147,6 +149,7 @@ class Link:
         self._packetsInOrder = 0
         # What the sessions that are gone had counted.
         self._gone = [0, 0, 0]
+        self._drill: Drill | None = None
 
     # --- towards us ---
 
@@ -167,6 +170,13 @@ class Link:
             and not self._inbox.unacknowledged
             and all(not slot.sent.resendable for slot in self._slots)
         )
+
+    @property
+    def paths(self) -> Sequence[IPath]:
+        """
+        All paths that the peer was heard on, or that we made ahead of need.
+        """
+        return tuple(state.path for state in self._paths)
 
     @property
     def clockOffset(self) -> int | None:
@@ -273,6 +283,8 @@ class Link:
         """
         if self._closing or self.finished:
             return
+        # Or a goodbye by a transport that counts as dead would not be heard.
+        self.endDrill(now)
         self._closing = code, text
         self._dialling.clear()
         self._outbox.clear()
@@ -282,6 +294,44 @@ class Link:
             self._finish(code, text, byPeer=False)
         elif current.path.transport != Transport.UDP:
             del self._closesAt[1:]
+
+    def drill(self, transport: Transport, seconds: float, now: float) -> None:
+        """
+        Rehearse: for so long the session behaves as if ``transport`` were dead, both
+        ways.  `DrillEnded` follows, once it is back or had its time to return.
+
+        Raises `LocalError` when one runs already, or there is nothing to rehearse.
+        """
+        if self._drill is not None:
+            raise LocalError("a drill is running already; wait for its end")
+        if not self._watching:
+            raise LocalError(
+                "there is no session to rehearse with; try again once it is connected"
+            )
+        self._drill = Drill(
+            transport,
+            seconds,
+            self._slots,
+            self._paths,
+            self._inbox,
+            self._liveness,
+            now,
+        )
+
+    def endDrill(self, now: float) -> None:
+        """
+        End a rehearsal now, if there is one; its `DrillEnded` follows.
+        """
+        drill, self._drill = self._drill, None
+        if drill is not None:
+            self._events.append(DrillEnded(drill.report(now)))
+
+    def _observe(self, now: float) -> None:
+        """
+        Let a rehearsal note what has just happened.
+        """
+        if self._drill is not None and self._drill.observe(now):
+            self.endDrill(now)
 
     def discard(self) -> None:
         """
@@ -344,6 +394,8 @@ class Link:
         """
         if self.finished or self._closing:
             return
+        if self._drill is not None and self._drill.blocks(path, now):
+            return
         if self._dialling.active:
             if self._credentials.public > self.remote:
                 # Unless our own INITs evidently do not get through.
@@ -374,6 +426,9 @@ class Link:
         Take a batch of packets, each DATA, RESP or RETRY, that came by ``path``.
         Whatever does not open is dropped and changes nothing but a count.
         """
+        drill = self._drill
+        if drill is not None and drill.blocks(path, now):
+            return
         for packet in packets:
             kind = packet[0]
             if kind == TYPE_DATA:
@@ -384,6 +439,8 @@ class Link:
                 self._respReceived(packet, path, now)
             else:
                 self._dialling.retry(packet, now)
+        if drill is not None:
+            self._observe(now)
 
     def _dataReceived(self, slot: Slot, packet: bytes, path: IPath, now: float) -> None:
         session = slot.session
@@ -413,6 +470,7 @@ class Link:
         if heard.media:
             self._liveness.mediaCame(now)
         if heard.close is not None:
+            self.endDrill(now)
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return
         newest = counter > largest and slot is self._slots.current
@@ -503,6 +561,7 @@ class Link:
         self._routing.timerFired(now)
         if self._watching:
             self._routing.watch(now)
+        self._observe(now)
 
     @property
     def _watching(self) -> bool:
@@ -523,6 +582,7 @@ class Link:
             self._dialling.clear()
         slot = self._slots.current
         if slot is None:
+            self.endDrill(now)
             self._events.append(Expired())
             return
         if self._liveness.impaired:
@@ -545,6 +605,7 @@ class Link:
             self._packing.nextTimer(),
             min(self._closesAt, default=None),
             self._routing.nextTimer() if self._watching else None,
+            self._drill.nextTimer() if self._drill is not None else None,
         )
         return min((at for at in times if at is not None), default=None)
 
@@ -578,7 +639,11 @@ class Link:
         self._answers.clear()
         for batch in batches.values():
             self._bytesSent += sum(map(len, batch))
-        return list(batches.items())
+        if self._drill is None:
+            return list(batches.items())
+        passed = self._drill.passed(batches.items(), now)
+        self._observe(now)
+        return passed
 
     def _farewell(self, now: float) -> bytes | None:
         """

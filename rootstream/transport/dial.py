@@ -1,11 +1,9 @@
 """
-Dialling: UDP first, then TCP, and the first to carry a handshake wins.
+Dialling: UDP first, then TCP, then TLS, and the first to carry a handshake wins.
 
-One rule serves at each level: start the first way; start the next when some time
-has passed, or at once when all before it have failed; keep the earlier ones
-going; the first to succeed ends the others.  Applied to the addresses of a host it
-is happy eyeballs (RFC 8305), applied to the two transports it is the head start of
-UDP over TCP.
+The rule of `firstOf` serves at each level.  Applied to the addresses of a host it is
+happy eyeballs (RFC 8305), applied to the transports it is the head start of UDP over
+TCP, and of both over TLS.
 
 Waiting for UDP to fail before TCP begins was the alternative.  A network that
 swallows UDP never says so: that costs the whole handshake timeout, where a head
@@ -23,13 +21,7 @@ from typing import Any, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address
-from twisted.internet.defer import (
-    CancelledError,
-    Deferred,
-    FailureGroup,
-    fail,
-    maybeDeferred,
-)
+from twisted.internet.defer import CancelledError, Deferred, FailureGroup, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
@@ -38,25 +30,31 @@ from twisted.internet.error import (
     UserError,
 )
 from twisted.internet.error import TimeoutError as ConnectTimeout
-from twisted.internet.interfaces import IAddress, IConnector, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IConnector
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rootstream.errors import HandshakeTimeout, LocalError, NoTransport
-from rootstream.interfaces import IPacketSink, IPath
+from rootstream.interfaces import IPacketSink, IPath, Transport
 from rootstream.protocol.constants import (
     DIAL_TIMEOUT,
     HEAD_START,
     TCP_CONNECT_TIMEOUT,
+    TLS_HEAD_START,
 )
+from rootstream.transport.race import Way, firstOf
 from rootstream.transport.reconnect import PeerReconnector
 from rootstream.transport.resolve import Candidate, LookUp, lookUpInThread, resolve
 from rootstream.transport.tcp import PacketClientFactory, PacketStream
+from rootstream.transport.tls import TLSClientFactory
 
-__all__ = ["DualConnector", "IHandshaker", "firstOf"]
+__all__ = ["DualConnector", "IHandshaker"]
 
 #: Seconds between two addresses of one host (RFC 8305, section 8).
 ADDRESS_INTERVAL = 0.25
+
+#: When each transport is dialled, in seconds from the beginning of an attempt.
+STARTS = {Transport.UDP: 0.0, Transport.TCP: HEAD_START, Transport.TLS: TLS_HEAD_START}
 
 
 class IHandshaker(Protocol):
@@ -82,86 +80,10 @@ class IDatagramPort(Protocol):
         """
 
 
-def firstOf(
-    clock: IReactorTime, interval: float, ways: Sequence[Callable[[], Deferred[IPath]]]
-) -> Deferred[IPath]:
-    """
-    The path of the first way that succeeds; the others are cancelled.
-
-    :param interval: seconds from the start of one way to the start of the next.  A
-        failure starts the next at once.
-    :return: fails with `FailureGroup`, in the order of ``ways``.
-    """
-    race = _Race(clock, interval, ways)
-    race.startNext()
-    return race.first
-
-
-class _Race:
-    """
-    The state of one `firstOf`.
-    """
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        interval: float,
-        ways: Sequence[Callable[[], Deferred[IPath]]],
-    ) -> None:
-        self._clock = clock
-        self._interval = interval
-        self._ways = ways
-        self._started: list[Deferred[IPath]] = []
-        self._failures: dict[int, Failure] = {}
-        self._timer: IDelayedCall | None = None
-        self._over = False
-        self.first: Deferred[IPath] = Deferred(lambda _: self._end())
-
-    def startNext(self) -> None:
-        number = len(self._started)
-        self._timer = None
-        if number + 1 < len(self._ways):
-            self._timer = self._clock.callLater(self._interval, self.startNext)
-        way = maybeDeferred(self._ways[number])
-        self._started.append(way)
-        way.addCallbacks(self._succeeded, self._failed, errbackArgs=(number,))
-        if self._over:
-            # By what the start itself brought about.
-            way.cancel()
-
-    def _succeeded(self, path: IPath) -> None:
-        if self._over:
-            # Too late by a moment.
-            path.close()
-            return
-        self._end()
-        self.first.callback(path)
-
-    def _failed(self, reason: Failure, number: int) -> None:
-        self._failures[number] = reason
-        if self._over:
-            return
-        if len(self._failures) == len(self._ways):
-            self._end()
-            failures = [self._failures[number] for number in sorted(self._failures)]
-            self.first.errback(FailureGroup(failures))
-        elif self._timer is not None:
-            self._timer.cancel()
-            self.startNext()
-
-    def _end(self) -> None:
-        self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        for way in self._started:
-            way.cancel()
-
-
 @implementer(IConnector)
 class DualConnector:
     """
-    Connects one peer, over whichever of UDP and TCP reaches it.
+    Connects one peer, over whichever of UDP, TCP and TLS reaches it.
 
     Drives a `PeerReconnector` as ``reactor.connectTCP``'s connector would; what it
     calls connected is a confirmed handshake, not a socket.
@@ -179,12 +101,17 @@ class DualConnector:
         *,
         udp: bool = True,
         tcp: bool = True,
+        tlsPort: int | None = None,
+        preferred: Callable[[], Transport | None] = lambda: None,
         lookUp: LookUp = lookUpInThread,
     ) -> None:
         """
-        :param sink: gets the packets of TCP connections.
+        :param sink: gets the packets of TCP and TLS connections.
         :param openUDP: our UDP socket for an address family; its own sink gets the
             packets.  May raise `LocalError`.
+        :param tlsPort: where the host may listen for TLS; None never dials it.
+        :param preferred: asked at each attempt: what is likely to carry, if anything
+            is known.  That is dialled at once, besides UDP.
         """
         self._reactor = reactor
         self._host = host
@@ -195,6 +122,8 @@ class DualConnector:
         self._openUDP = openUDP
         self._udp = udp
         self._tcp = tcp
+        self._tlsPort = tlsPort
+        self._preferred = preferred
         self._lookUp = lookUp
         self._state = "disconnected"
         self._factoryStarted = False
@@ -212,6 +141,9 @@ class DualConnector:
         if self._state != "connecting":
             # By whatever the factory told of it.
             return
+        self._begin()
+
+    def _begin(self) -> None:
         attempt = self.dialOnce()
         if self._state == "connecting":
             self._attempt = attempt
@@ -220,6 +152,19 @@ class DualConnector:
             # By what the dialling itself brought about.
             attempt.addBoth(lambda _: None)
             attempt.cancel()
+
+    def startOver(self) -> None:
+        """
+        Begin the attempt anew, if there is one: its connections and addresses were
+        of another network.  It counts as the same attempt.
+        """
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            # What is cancelled now has not failed.
+            self._state = "disconnected"
+            attempt.cancel()
+            self._state = "connecting"
+            self._begin()
 
     def stopConnecting(self) -> None:
         if self._state != "connecting":
@@ -277,7 +222,7 @@ class DualConnector:
         :return: fails with `HandshakeTimeout`, or a `LocalError` if it was never
             possible to ask.
         """
-        if not (self._udp or self._tcp):
+        if not (self._udp or self._tcp or self._tlsPort):
             return fail(
                 NoTransport("both UDP and TCP are switched off: allow at least one")
             )
@@ -309,11 +254,10 @@ class DualConnector:
             self._factoryStarted = False
 
     def _dial(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
-        ways: dict[str, Callable[[], Deferred[IPath]]] = {}
+        ways = self._overStreams(candidates, self._shakeHandsOn)
         if self._udp:
-            ways["UDP"] = lambda: self._dialUDP(candidates)
-        if self._tcp:
-            ways["TCP"] = lambda: self._dialTCP(candidates)
+            ways[Transport.UDP] = lambda: self._dialUDP(candidates)
+        timed = self._timed(ways)
 
         def failed(reason: Failure) -> Failure:
             failures = _each(reason)
@@ -323,16 +267,27 @@ class DualConnector:
             if len(local) == len(failures):
                 return local[-1]
             causes = "; ".join(
-                f"{name}: {_cause(failure)}"
-                for name, failure in zip(ways, failures, strict=True)
+                f"{way.name}: {_cause(failure)}"
+                for way, failure in zip(timed, failures, strict=True)
             )
             return Failure(
                 HandshakeTimeout(f"no answer, or not authorised there ({causes})")
             )
 
-        return firstOf(self._reactor, HEAD_START, list(ways.values())).addErrback(
-            failed
-        )
+        return firstOf(self._reactor, list(timed.values())).addErrback(failed)
+
+    def _timed(
+        self, ways: dict[Transport, Callable[[], Deferred[IPath]]]
+    ) -> dict[Transport, Way]:
+        """
+        When each way starts, in the order that they do.
+        """
+        preferred = self._preferred()
+        timed = {
+            way: (0.0 if way == preferred else STARTS[way], begin)
+            for way, begin in ways.items()
+        }
+        return dict(sorted(timed.items(), key=lambda each: (each[1][0], each[0])))
 
     def _dialUDP(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
         def shakeHands(candidate: Candidate) -> Deferred[IPath]:
@@ -346,33 +301,60 @@ class DualConnector:
 
     def dialStandby(self) -> Deferred[IPath]:
         """
-        A TCP connection without a handshake, for a session that there is.
+        A connection without a handshake, for a session that there is: TCP, and TLS as
+        long after it as in any attempt.
         """
 
-        def connect(candidate: Candidate) -> Deferred[IPath]:
-            return self._connectTCP(candidate).addCallback(_pathOf)
+        def dial(candidates: Sequence[Candidate]) -> Deferred[IPath]:
+            ways = self._timed(self._overStreams(candidates, _pathOf))
+            return firstOf(self._reactor, list(ways.values()))
 
         return resolve(self._reactor, self._host, self._port, self._lookUp).addCallback(
-            self._overAddresses, connect
+            dial
         )
 
-    def _dialTCP(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
-        def connect(candidate: Candidate) -> Deferred[IPath]:
-            return self._connectTCP(candidate).addCallback(self._shakeHandsOn)
+    def _overStreams(
+        self,
+        candidates: Sequence[Candidate],
+        use: Callable[[PacketStream], IPath | Deferred[IPath]],
+    ) -> dict[Transport, Callable[[], Deferred[IPath]]]:
+        """
+        The ways by TCP and by TLS, as far as they are allowed, that end in what ``use``
+        makes of the connection.
+        """
 
-        return self._overAddresses(candidates, connect)
+        def tcp(candidate: Candidate) -> Deferred[IPath]:
+            return self._connectTCP(candidate).addCallback(use)
+
+        def tls(candidate: Candidate) -> Deferred[IPath]:
+            return self._connectTLS(candidate).addCallback(use)
+
+        ways: dict[Transport, Callable[[], Deferred[IPath]]] = {}
+        if self._tcp:
+            ways[Transport.TCP] = lambda: self._overAddresses(candidates, tcp)
+        if self._tlsPort:
+            ways[Transport.TLS] = lambda: self._overAddresses(candidates, tls)
+        return ways
 
     def _connectTCP(self, candidate: Candidate) -> Deferred[PacketStream]:
+        return self._connect(candidate, candidate.port, PacketClientFactory(self._sink))
+
+    def _connectTLS(self, candidate: Candidate) -> Deferred[PacketStream]:
+        assert self._tlsPort is not None
+        named = isinstance(self.getDestination(), HostnameAddress)
+        factory = TLSClientFactory(
+            self._sink, self._host if named else "", self._reactor
+        )
+        return self._connect(candidate, self._tlsPort, factory).addCallback(
+            lambda tls: tls.wrappedProtocol
+        )
+
+    def _connect(self, candidate: Candidate, port: int, factory: Any) -> Deferred[Any]:
         ipv6 = candidate.family == socket.AF_INET6
         endpoint: Any = (TCP6ClientEndpoint if ipv6 else TCP4ClientEndpoint)(
-            self._reactor,
-            candidate.host,
-            candidate.port,
-            timeout=TCP_CONNECT_TIMEOUT,
+            self._reactor, candidate.host, port, timeout=TCP_CONNECT_TIMEOUT
         )
-        connected: Deferred[PacketStream] = endpoint.connect(
-            PacketClientFactory(self._sink)
-        )
+        connected: Deferred[Any] = endpoint.connect(factory)
         return connected
 
     def _overAddresses(
@@ -380,8 +362,11 @@ class DualConnector:
         candidates: Sequence[Candidate],
         dial: Callable[[Candidate], Deferred[IPath]],
     ) -> Deferred[IPath]:
-        ways = [lambda candidate=each: dial(candidate) for each in candidates]
-        return firstOf(self._reactor, ADDRESS_INTERVAL, ways)
+        ways = [
+            (number * ADDRESS_INTERVAL, lambda candidate=each: dial(candidate))
+            for number, each in enumerate(candidates)
+        ]
+        return firstOf(self._reactor, ways)
 
     def _shakeHandsOn(self, stream: PacketStream) -> Deferred[IPath]:
         path = stream.path

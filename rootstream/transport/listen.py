@@ -1,5 +1,6 @@
 """
-A host's ports: UDP and TCP, IPv4 and IPv6, all on one number, or none at all.
+A host's ports: UDP and TCP, IPv4 and IPv6, all on one number, and TLS on another if
+it is wanted; all of them, or none at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from rootstream.errors import AddressRefused, LocalError, PortInUse
 from rootstream.interfaces import IPacketSink
 from rootstream.transport.tcp import PacketServerFactory, Strangers
+from rootstream.transport.tls import TLSServerFactory
 from rootstream.transport.udp import PacketDatagrams, UDPPort, bindSocket
 
 __all__ = ["HostPorts", "listenBoth"]
@@ -21,29 +23,35 @@ __all__ = ["HostPorts", "listenBoth"]
 #: A free UDP port may be taken on TCP.  So many in a row mean something else.
 FREE_PORT_TRIES = 16
 
-_KINDS = (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+#: What shares a number.
+_UDP_AND_TCP = (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+_TLS = (socket.SOCK_STREAM,)
 
 
 class HostPorts:
     """
     The ports that are open.
 
-    :ivar port: the number they share.
+    :ivar port: the number that UDP and TCP share.
+    :ivar tlsPort: the number of TLS, if that is open.
     :ivar udp: one UDP port a family.
     :ivar tcp: one TCP port a family.
-    :ivar strangers: who has connected over TCP and is not known yet.
+    :ivar tls: one TLS port a family, or none.
+    :ivar strangers: who has connected over TCP or TLS and is not known yet.
     """
 
     def __init__(
         self,
         port: int,
+        tlsPort: int | None,
         udp: Sequence[UDPPort],
-        tcp: Sequence[IListeningPort],
         strangers: Strangers,
     ) -> None:
         self.port = port
+        self.tlsPort = tlsPort
         self.udp = tuple(udp)
-        self.tcp = tuple(tcp)
+        self.tcp: tuple[IListeningPort, ...] = ()
+        self.tls: tuple[IListeningPort, ...] = ()
         self.strangers = strangers
 
     def close(self) -> Deferred[None]:
@@ -51,7 +59,8 @@ class HostPorts:
         Stop listening; fires when all ports are closed.  Connections stay.
         """
         closing: list[Deferred[Any]] = [
-            maybeDeferred(port.stopListening) for port in (*self.udp, *self.tcp)
+            maybeDeferred(port.stopListening)
+            for port in (*self.udp, *self.tcp, *self.tls)
         ]
         return gatherResults(closing).addCallback(lambda _: None)
 
@@ -62,20 +71,29 @@ def listenBoth(
     clock: IReactorTime,
     port: int,
     interface: str = "",
+    tlsPort: int | None = None,
 ) -> HostPorts:
     """
-    Listen on UDP and TCP.
+    Listen on UDP and TCP, and on TLS if it has a port.
 
     :param clock: ends strangers' connections and spaces log lines.
     :param port: 0 takes one that is free for all.
     :param interface: an IP address of this machine; empty for all, of IPv4 and of
         whichever of IPv4 and IPv6 the machine has.
+    :param tlsPort: 0 takes a free one.
     :raises PortInUse: if another process has the port on any of them.
     :raises LocalError: if they cannot be had for another reason.
     """
-    sockets = _bindAll(port, interface)
-    number = sockets[0].getsockname()[1]
-    factory = PacketServerFactory(sink, clock)
+    if tlsPort and tlsPort == port:
+        raise LocalError(f"TLS needs a port of its own: choose another than {port}")
+    sockets = _bindAll(_UDP_AND_TCP, port, interface)
+    tlsSockets: list[socket.socket] = []
+    if tlsPort is not None:
+        try:
+            tlsSockets = _bindAll(_TLS, tlsPort, interface)
+        except BaseException:
+            _close(sockets)
+            raise
     udp = [
         UDPPort(reactor, PacketDatagrams(sink, clock), skt)
         for skt in sockets
@@ -83,44 +101,74 @@ def listenBoth(
     ]
     for port_ in udp:
         port_.startListening()
-    ports = HostPorts(number, udp, (), factory.strangers)
+    tcpSockets = [skt for skt in sockets if skt.type == socket.SOCK_STREAM]
+    strangers = Strangers(clock)
+    ports = HostPorts(
+        _numberOf(sockets),
+        _numberOf(tlsSockets) if tlsSockets else None,
+        udp,
+        strangers,
+    )
+
+    def adopt(skt: socket.socket, factory: Any) -> IListeningPort:
+        # By listenTCP, Twisted would take all of IPv4 along with "::".
+        adopted: IListeningPort = reactor.adoptStreamPort(
+            skt.fileno(), skt.family, factory
+        )
+        return adopted
+
     try:
-        for skt in sockets:
-            if skt.type == socket.SOCK_STREAM:
-                # By listenTCP, Twisted would take all of IPv4 along with "::".
-                adopted = reactor.adoptStreamPort(skt.fileno(), skt.family, factory)
-                ports.tcp += (adopted,)
+        tcp = PacketServerFactory(sink, strangers)
+        for skt in tcpSockets:
+            ports.tcp += (adopt(skt, tcp),)
+        if tlsSockets:
+            tls = TLSServerFactory(sink, strangers, clock)
+            for skt in tlsSockets:
+                ports.tls += (adopt(skt, tls),)
     except OSError as error:
         ports.close()
-        raise LocalError(f"cannot listen on port {number}: {error}") from error
+        raise LocalError(f"cannot listen on port {ports.port}: {error}") from error
     finally:
-        for skt in sockets:
-            if skt.type == socket.SOCK_STREAM:
-                # Twisted has a copy of its own.
-                skt.close()
+        # Twisted has copies of its own.
+        _close(tcpSockets)
+        _close(tlsSockets)
     return ports
 
 
-def _bindAll(port: int, interface: str) -> list[socket.socket]:
+def _numberOf(sockets: Sequence[socket.socket]) -> int:
+    number: int = sockets[0].getsockname()[1]
+    return number
+
+
+def _close(sockets: Sequence[socket.socket]) -> None:
+    for skt in sockets:
+        skt.close()
+
+
+def _bindAll(
+    kinds: Sequence[socket.SocketKind], port: int, interface: str
+) -> list[socket.socket]:
     """
     All sockets or none, all on one number.
     """
     for _ in range(FREE_PORT_TRIES - 1):
         try:
-            return _bindOnce(port, interface)
+            return _bindOnce(kinds, port, interface)
         except PortInUse:
             if port:
                 raise
-    return _bindOnce(port, interface)
+    return _bindOnce(kinds, port, interface)
 
 
-def _bindOnce(port: int, interface: str) -> list[socket.socket]:
+def _bindOnce(
+    kinds: Sequence[socket.SocketKind], port: int, interface: str
+) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: AddressRefused | None = None
     try:
         for address in [interface] if interface else ["0.0.0.0", "::"]:
             try:
-                for kind in _KINDS:
+                for kind in kinds:
                     skt = bindSocket(kind, address, port)
                     sockets.append(skt)
                     port = skt.getsockname()[1]
@@ -130,7 +178,6 @@ def _bindOnce(port: int, interface: str) -> list[socket.socket]:
         if missing is not None and (interface or not sockets):
             raise missing
     except BaseException:
-        for skt in sockets:
-            skt.close()
+        _close(sockets)
         raise
     return sockets

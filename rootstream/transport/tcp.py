@@ -39,7 +39,15 @@ from rootstream.protocol.constants import (
 )
 from rootstream.protocol.limiter import parseAddress
 
-__all__ = ["PacketClientFactory", "PacketServerFactory", "PacketStream", "TCPPath"]
+__all__ = [
+    "PacketClientFactory",
+    "PacketServerFactory",
+    "PacketStream",
+    "Strangers",
+    "TCPPath",
+    "Unsent",
+    "tune",
+]
 
 #: Bytes handed to Twisted at a time; also what the kernel may hold unsent.  More
 #: would hide from `TCPPath.backlog` how far behind the network is.
@@ -59,13 +67,15 @@ class TCPPath:
     """
 
     transport = Transport.TCP
+    local: str | None = None
 
     def __init__(self, stream: PacketStream, address: tuple[str, int]) -> None:
         self._stream = stream
         self.address = address
 
     def __repr__(self) -> str:
-        return f"<TCPPath to {self.address[0]} port {self.address[1]}>"
+        name = type(self).__name__
+        return f"<{name} to {self.address[0]} port {self.address[1]}>"
 
     @property
     def backlog(self) -> int:
@@ -86,14 +96,62 @@ class TCPPath:
 
 
 @implementer(IPullProducer)
+class Unsent:
+    """
+    The bytes that a connection has still to send, and how many they are.
+
+    They stay in a buffer of our own, and Twisted pulls them out of it a chunk at a
+    time, each when the kernel has taken the last.  Twisted's own buffer would tell
+    nothing of its size, short of private attributes, and a push producer hears of it
+    only past 64 KiB.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+        self._waiting = bytearray()
+        self._handedOver = 0
+        self._producing = False
+        self._stopped = False
+
+    @property
+    def size(self) -> int:
+        """
+        How many: exact but for the last `CHUNK`, which counts whole until all of it
+        is gone.
+        """
+        return len(self._waiting) + self._handedOver
+
+    def write(self, data: bytes | bytearray) -> None:
+        """
+        Send ``data`` after all that waits; nothing, once it was stopped.
+        """
+        if self._stopped:
+            return
+        self._waiting += data
+        if self._waiting and not self._producing:
+            self._producing = True
+            self.transport.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        chunk = bytes(self._waiting[:CHUNK])
+        del self._waiting[:CHUNK]
+        self._handedOver = len(chunk)
+        if chunk:
+            self.transport.write(chunk)
+        else:
+            # As long as a producer is registered, Twisted does not close.
+            self._producing = False
+            self.transport.unregisterProducer()
+
+    def stopProducing(self) -> None:
+        self._waiting.clear()
+        self._handedOver = 0
+        self._stopped = True
+
+
 class PacketStream(Protocol):
     """
     Both directions of one connection.
-
-    Unsent bytes stay in a buffer of our own, and Twisted pulls them out of it a
-    chunk at a time, each when the kernel has taken the last.  Twisted's own buffer
-    would tell nothing of its size, short of private attributes, and a push producer
-    hears of it only past 64 KiB.
 
     :ivar path: the connection as a path, once it is made.
     :ivar ended: fires with a reason in words when the connection is lost.
@@ -102,36 +160,39 @@ class PacketStream(Protocol):
     #: Twisted types it as ITransport, which can neither pull nor abort.
     transport: Any = None
 
+    pathType = TCPPath
+
     def __init__(self, sink: IPacketSink, strangers: Strangers | None = None) -> None:
         self._sink = sink
         self._strangers = strangers
         self._partial = b""
-        self._waiting = bytearray()
-        self._handedOver = 0
-        self._producing = False
         self._closing = False
         self._why = ""
+        self._below: Unsent
         self.path: TCPPath | None = None
         self.ended: Deferred[str] = Deferred()
 
     @property
     def unsent(self) -> int:
         """
-        Bytes that the kernel has not taken: exact but for the last `CHUNK`, which
-        counts whole until all of it is gone.
+        Bytes that the kernel has not taken.
         """
-        return len(self._waiting) + self._handedOver
+        return self._below.size
 
     def connectionMade(self) -> None:
         peer = self.transport.getPeer()
-        self.path = TCPPath(self, (peer.host, peer.port))
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
-        if ISystemHandle.providedBy(self.transport):
-            _tune(self.transport.getHandle())
+        self.path = self.pathType(self, (peer.host, peer.port))
+        self._below = self.prepare()
         if self._strangers is not None:
             self._strangers.arrived(self)
+        self.path.local = self.transport.getHost().host
+
+    def prepare(self) -> Unsent:
+        """
+        Make the connection ready; returns where its bytes wait for the kernel.
+        """
+        tune(self.transport)
+        return Unsent(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
@@ -163,30 +224,25 @@ class PacketStream(Protocol):
         """
         if self._closing or self.path is None:
             return
+        records = bytearray()
         for packet in packets:
-            self._waiting += len(packet).to_bytes(2, "big")
-            self._waiting += packet
+            records += len(packet).to_bytes(2, "big")
+            records += packet
+        self.write(records)
         if self.unsent > MAX_UNSENT:
             self.abort("the peer does not read what it is sent")
-        elif self._waiting and not self._producing:
-            self._producing = True
-            self.transport.registerProducer(self, False)
 
-    def resumeProducing(self) -> None:
-        chunk = bytes(self._waiting[:CHUNK])
-        del self._waiting[:CHUNK]
-        self._handedOver = len(chunk)
-        if chunk:
-            self.transport.write(chunk)
-        else:
-            # As long as a producer is registered, Twisted does not close.
-            self._producing = False
-            self.transport.unregisterProducer()
+    def write(self, records: bytes | bytearray) -> None:
+        """
+        Send whole records.
+        """
+        self._below.write(records)
 
-    def stopProducing(self) -> None:
-        self._waiting.clear()
-        self._handedOver = 0
-        self._producing = False
+    def discard(self) -> None:
+        """
+        Send nothing of what waits.
+        """
+        self._below.stopProducing()
 
     def authenticated(self) -> None:
         """
@@ -212,7 +268,7 @@ class PacketStream(Protocol):
         """
         self._closing = True
         self._why = reason
-        self.stopProducing()
+        self.discard()
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -220,40 +276,50 @@ class PacketStream(Protocol):
         assert path is not None
         self._closing = True
         self._partial = b""
-        self.stopProducing()
+        self.discard()
         if self._strangers is not None:
             self._strangers.left(self)
             self._strangers = None
         if not self._why:
-            self._why = (
-                "the peer closed the connection"
-                if reason.check(ConnectionDone)
-                else "the connection was reset or timed out"
-            )
+            self._why = self.explain(reason)
         # Path and stream refer to each other; a peer given up must be freed.
         self.path = None
         self.ended.callback(self._why)
         self._sink.pathLost(path, self._why)
 
+    def explain(self, reason: Failure) -> str:
+        """
+        Why the connection was lost, in words.
+        """
+        if reason.check(ConnectionDone):
+            return "the peer closed the connection"
+        return "the connection was reset or timed out"
 
-def _tune(skt: Any) -> None:
+
+def tune(transport: Any) -> None:
     """
-    Notice a vanished peer in seconds, and let bytes wait where we can count them.
+    Let nothing delay packets, notice a vanished peer in seconds, and let bytes wait
+    where we can count them.
     """
-    for option, value in (
-        (socket.TCP_USER_TIMEOUT, USER_TIMEOUT),
-        (socket.TCP_NOTSENT_LOWAT, CHUNK),
-    ):
-        try:
-            skt.setsockopt(socket.IPPROTO_TCP, option, value)
-        except OSError:
-            # The connection is already over, and says so soon.
-            return
+    if ITCPTransport.providedBy(transport):
+        transport.setTcpNoDelay(True)
+        transport.setTcpKeepAlive(True)
+    if ISystemHandle.providedBy(transport):
+        skt: Any = transport.getHandle()
+        for option, value in (
+            (socket.TCP_USER_TIMEOUT, USER_TIMEOUT),
+            (socket.TCP_NOTSENT_LOWAT, CHUNK),
+        ):
+            try:
+                skt.setsockopt(socket.IPPROTO_TCP, option, value)
+            except OSError:
+                # The connection is already over, and says so soon.
+                return
 
 
 class Strangers:
     """
-    The connections of one port that nobody known has spoken on yet.
+    The connections of a host that nobody known has spoken on yet.
 
     At most 64 in all and 4 a source address (an IPv6 /64), each for five seconds
     after it was accepted, whatever it sends: a connection that sends a byte a
@@ -337,14 +403,20 @@ class PacketServerFactory(Factory[Protocol]):
 
     noisy = False
 
-    def __init__(self, sink: IPacketSink, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        sink: IPacketSink,
+        strangers: Strangers,
+        streamType: type[PacketStream] = PacketStream,
+    ) -> None:
         self._sink = sink
-        self.strangers = Strangers(clock)
+        self._strangers = strangers
+        self._streamType = streamType
 
     def buildProtocol(self, addr: Any) -> Protocol:
-        if not self.strangers.admits(addr.host):
+        if not self._strangers.admits(addr.host):
             return _Refused()
-        return PacketStream(self._sink, self.strangers)
+        return self._streamType(self._sink, self._strangers)
 
 
 class PacketClientFactory(Factory[PacketStream]):
@@ -354,8 +426,11 @@ class PacketClientFactory(Factory[PacketStream]):
 
     noisy = False
 
-    def __init__(self, sink: IPacketSink) -> None:
+    def __init__(
+        self, sink: IPacketSink, streamType: type[PacketStream] = PacketStream
+    ) -> None:
         self._sink = sink
+        self._streamType = streamType
 
     def buildProtocol(self, addr: IAddress | None) -> PacketStream:
-        return PacketStream(self._sink)
+        return self._streamType(self._sink)

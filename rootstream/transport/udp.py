@@ -110,6 +110,8 @@ class UDPPath:
     __slots__ = ("_datagrams", "_destination", "_hash", "address")
 
     transport = Transport.UDP
+    #: Each datagram leaves from whatever address we have then.
+    local = None
     #: What the kernel does not take at once is lost, so nothing ever waits.
     backlog = 0
 

@@ -117,7 +117,8 @@ class Program:
         words = ["-n", "--pidfile=", "rootstream", *arguments]
         command = [*launcher, sys.executable, "-c", _TWISTD if twistd else _COMMAND]
         command += words if twistd else arguments
-        if arguments[0] != "identity" and "--events" not in arguments:
+        streams = arguments[0] not in ("identity", "drill")
+        if streams and "--events" not in arguments:
             command += ["--events", str(self.eventsPath)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(directory)}
         environment.pop("ROOTSTREAM_HOME", None)
@@ -250,7 +251,8 @@ class Relay:
     def _run(self) -> None:
         while True:
             sockets = [self._outside, self._inside, self._listener, *self._twins]
-            ready, _, _ = select.select([self._stop, *sockets], [], [])
+            waited: list[Any] = [self._stop, *sockets]
+            ready, _, _ = select.select(waited, [], [])
             if self._stop in ready:
                 return
             for one in ready:

@@ -509,6 +509,20 @@ class DialTests(TransportTestCase):
         path.close()
         await self.until(lambda: not path._stream.transport.connected)
 
+    async def test_tls(self) -> None:
+        """
+        A host whose UDP and TCP are closed is reached over TLS.
+        """
+        ports = listenBoth(reactor, Echo(), reactor, 0, "127.0.0.1", 0)
+        self.addCleanup(ports.close)
+        for port in (*ports.udp, *ports.tcp):
+            await port.stopListening()
+        path = await self.connector(ports.port, tlsPort=ports.tlsPort).dialOnce()
+        self.assertEqual(path.transport, Transport.TLS)
+        self.assertEqual(path.address, ("127.0.0.1", ports.tlsPort))
+        path.close()
+        await self.until(lambda: not path._stream.path)
+
     async def test_name(self) -> None:
         """
         A host name is resolved by the system, and whichever family the host

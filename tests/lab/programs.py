@@ -41,6 +41,7 @@ class Pictures:
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._arrivals: list[float] = []
+        self._keyFrames: list[float] = []
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -53,20 +54,24 @@ class Pictures:
         with self._arrived:
             return list(self._arrivals)
 
-    def after(self, moment: float, patience: float = PATIENCE) -> float:
+    def after(
+        self, moment: float, patience: float = PATIENCE, *, keyFrame: bool = False
+    ) -> float:
         """
-        When the first access unit after ``moment`` came.
+        When the first access unit after ``moment`` came, or the first that a decoder
+        can begin at.
 
         :raise AssertionError: if none does within ``patience`` seconds from now.
         """
+        arrivals = self._keyFrames if keyFrame else self._arrivals
 
         def came() -> bool:
-            return bool(self._arrivals) and self._arrivals[-1] > moment
+            return bool(arrivals) and arrivals[-1] > moment
 
         with self._arrived:
             if not self._arrived.wait_for(came, patience):
                 raise AssertionError(f"no picture within {patience:g} s")
-            return next(arrival for arrival in self._arrivals if arrival > moment)
+            return next(arrival for arrival in arrivals if arrival > moment)
 
     def join(self) -> None:
         """
@@ -80,9 +85,20 @@ class Pictures:
             about = int.from_bytes(packet[1:3], "big")
             # payload_unit_start_indicator: an access unit begins.
             if about & 0x1FFF == VIDEO_PID and about & 0x4000:
+                now = boottime()
                 with self._arrived:
-                    self._arrivals.append(boottime())
+                    self._arrivals.append(now)
+                    if isKeyFrame(packet):
+                        self._keyFrames.append(now)
                     self._arrived.notify_all()
+
+
+def isKeyFrame(packet: bytes) -> bool:
+    """
+    Whether a TS packet says that what begins in it can be decoded by itself:
+    adaptation_field_control, adaptation_field_length, random_access_indicator.
+    """
+    return bool(packet[3] & 0x20 and packet[4] and packet[5] & 0x40)
 
 
 class LabTestCase(ProgramTestCase):
