@@ -65,8 +65,7 @@ class IPath(Interface):
 
     def close() -> None:
         """
-        Give the path up, after what was already sent.  A path of a shared UDP
-        socket has nothing to close.
+        Give the path up, after what was already sent.
         """
 
 

@@ -41,6 +41,8 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
+    PathValidated,
     Recovered,
     SessionEstablished,
     Silent,
@@ -192,6 +194,7 @@ class Peer:
         self._again = False
         self._impaired = False
         self._handshakes: dict[IPath, Deferred[None]] = {}
+        self._joining: dict[IPath, Deferred[None]] = {}
         self._whenConnected: list[Deferred[Peer]] = []
         self._whenClosed: list[Deferred[None]] = []
         self._whenDrained: list[Deferred[None]] = []
@@ -381,6 +384,8 @@ class Peer:
             redialler.over()
         for path in list(self._handshakes):
             self._handshakes.pop(path).cancel()
+        for path in self._link.paths:
+            path.close()
         self._forget(self._link)
         for connected in list(self._whenConnected):
             connected.cancel()
@@ -420,12 +425,20 @@ class Peer:
         self._handshakes.pop(path, None)
         self._link.abandon(path)
 
-    def addPath(self, path: IPath) -> None:
+    def join(self, path: IPath) -> Deferred[None]:
         """
-        Make ``path``, which we dialled, a standby path of the session.
+        Make ``path``, which we dialled, a standby path of the session; fires when the
+        peer has answered on it.  (`rootstream.transport.dial.IHandshaker`.)
         """
+
+        def cancelled(_: Deferred[None]) -> None:
+            self._joining.pop(path, None)
+
+        waiting: Deferred[None] = Deferred(cancelled)
+        self._joining[path] = waiting
         self._link.addPath(path, self._now())
         self.pump()
+        return waiting
 
     @property
     def wantsStandby(self) -> bool:
@@ -534,6 +547,10 @@ class Peer:
                 pass
             case PathAuthenticated(path):
                 path.authenticated()
+            case PathValidated(path):
+                joined = self._joining.pop(path, None)
+                if joined is not None:
+                    joined.callback(None)
             case PathDropped(path):
                 path.close()
             case PathMoved(path, cause):
@@ -541,6 +558,14 @@ class Peer:
                 self._tell("pathChanged", *describePath(path), cause)
                 if self.redialler is not None:
                     self.redialler.pathsChanged()
+            case PathNarrow(path, size):
+                self._log.info(
+                    "Peer {peer}: large packets are lost on the way to {address}, "
+                    "small ones are not: at most {size} bytes from now on.",
+                    peer=self.fingerprint,
+                    address=describePath(path)[1],
+                    size=size,
+                )
             case InitSent(path):
                 transport, address = describePath(path)
                 self._happened(

@@ -122,7 +122,6 @@ class Standby:
         self._dialling = None
         self._path = path
         self._connectedAt = self._reactor.seconds()
-        self._peer.addPath(path)
         if not self.warm:
             self._cool()
 

@@ -40,10 +40,17 @@ HOST = "192.0.2.1"
 class FakeHandshaker:
     """
     Leaves each handshake open until a test answers it.
+
+    @ivar joined: the paths that were to join a session.
     """
 
     def __init__(self) -> None:
         self.open: dict[IPath, Deferred[None]] = {}
+        self.joined: list[IPath] = []
+
+    def join(self, path: IPath) -> Deferred[None]:
+        self.joined.append(path)
+        return self.handshake(path)
 
     def handshake(self, path: IPath) -> Deferred[None]:
         answer: Deferred[None] = Deferred(lambda _: self.open.pop(path))
@@ -633,14 +640,46 @@ class StandbyTests(DialTestCase):
 
     def test_TCP(self) -> None:
         """
-        A TCP connection is enough; nothing is said on it, and TLS is not dialled.
+        A TCP connection on which the peer answers is enough; TLS is not dialled.
         """
         dialled = self.connector(tlsPort=443).dialStandby()
         self.assertEqual(self.tcpPorts(), [9876])
-        wire = self.acceptTCP()
-        path = self.successResultOf(dialled)
+        self.acceptTCP()
+        self.assertNoResult(dialled)
+        [path] = self.handshaker.joined
+        self.handshaker.answer(path)
+        self.assertIs(self.successResultOf(dialled), path)
         self.assertEqual(path.transport, Transport.TCP)
-        self.assertEqual(wire.value(), b"")
+        self.reactor.advance(DIAL_TIMEOUT)
+        self.assertEqual(self.tcpPorts(), [9876])
+
+    def test_nobodyAnswers(self) -> None:
+        """
+        A connection that somebody on the way accepts and nobody answers on is closed,
+        and TLS had its turn meanwhile.
+        """
+        dialled = self.connector(tlsPort=443).dialStandby()
+        wire = self.acceptTCP()
+        self.reactor.advance(TLS_HEAD_START - HEAD_START)
+        self.acceptTCP(1)
+        tcp, tls = self.handshaker.joined
+        self.handshaker.answer(tls)
+        self.assertIs(self.successResultOf(dialled), tls)
+        self.assertNotIn(tcp, self.handshaker.open)
+        self.assertTrue(wire.disconnecting)
+        dialled = self.connector().dialStandby()
+        self.acceptTCP()
+        self.reactor.advance(DIAL_TIMEOUT)
+        self.failureResultOf(dialled, FailureGroup)
+
+    def test_connectionLost(self) -> None:
+        """
+        One that ends before the peer has answered has failed.
+        """
+        dialled = self.connector().dialStandby()
+        wire = self.acceptTCP()
+        wire.protocol.connectionLost(Failure(ConnectionDone()))
+        self.failureResultOf(dialled, FailureGroup)
 
     def test_TLS(self) -> None:
         """
@@ -653,6 +692,8 @@ class StandbyTests(DialTestCase):
         self.reactor.advance(0.01)
         self.assertEqual(self.tcpPorts(), [9876, 443])
         self.acceptTCP()
+        [path] = self.handshaker.joined
+        self.handshaker.answer(path)
         self.assertEqual(self.successResultOf(dialled).transport, Transport.TLS)
         self.assertTrue(self.reactor.connectors[0].stoppedConnecting)
 
@@ -664,6 +705,8 @@ class StandbyTests(DialTestCase):
         dialled = connector.dialStandby()
         self.assertEqual(self.tcpPorts(), [443])
         self.acceptTCP()
+        [path] = self.handshaker.joined
+        self.handshaker.answer(path)
         self.assertEqual(self.successResultOf(dialled).transport, Transport.TLS)
 
     def test_refused(self) -> None:

@@ -26,6 +26,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rootstream.home", "rootstream.interfaces", "rootstream.protocol.constants"),
     ("rootstream.protocol.events", "rootstream.protocol.status"),
     (
+        "rootstream.protocol.backlog",
+        "rootstream.protocol.blackhole",
         "rootstream.protocol.frames",
         "rootstream.protocol.health",
         "rootstream.protocol.limiter",
@@ -66,14 +68,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.transport.netlink",
         "rootstream.transport.race",
         "rootstream.transport.resolve",
+        "rootstream.transport.sockets",
         "rootstream.transport.tcp",
-        "rootstream.transport.udp",
     ),
     (
+        "rootstream.transport.batch",
         "rootstream.transport.network",
         "rootstream.transport.reconnect",
         "rootstream.transport.tls",
     ),
+    ("rootstream.transport.udp",),
     ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
     (

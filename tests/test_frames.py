@@ -223,6 +223,18 @@ class PackFramesTests(SynchronousTestCase):
         frames = [(FrameType.AUDIO, bytes(1342))]
         self.assertRaises(LocalError, packFrames, frames, padTo=64)
 
+    def test_room(self) -> None:
+        """
+        Packets can be kept smaller, padded or not; a frame larger than that is alone in
+        its packet.
+        """
+        frames = [(FrameType.INPUT, bytes(100))] * 30 + [(FrameType.INPUT, bytes(1339))]
+        for padTo in (0, 64):
+            sizes = [len(plain) for plain in packFrames(frames, padTo, 1171)]
+            self.assertLessEqual(max(sizes[:-1]), 1171)
+            self.assertGreater(min(sizes[:-2]), 1050)
+            self.assertGreater(sizes[-1], 1339)
+
     def test_count(self) -> None:
         """
         No packet has more frames than its receiver takes, padding included.

@@ -48,8 +48,9 @@ from rootstream.protocol.events import (
     Suspect,
     VideoFrame,
     VideoLost,
+    VideoReceived,
 )
-from rootstream.protocol.frames import Ack, FrameType, encodeAck
+from rootstream.protocol.frames import Ack, FrameType, encodeAck, encodeClose
 from rootstream.protocol.handshakes import Indices
 from rootstream.protocol.link import GOODBYE, SOURCE_ENDED, Link, wallClock
 from rootstream.protocol.video import chunk
@@ -517,8 +518,9 @@ class SendTests(SynchronousTestCase):
 
     def test_backlog(self) -> None:
         """
-        With more than 256 KiB waiting in its transport, video is dropped, a key
-        frame is asked for once, and until it comes no other frame is taken.
+        With more than 256 KiB waiting in its transport, video is dropped.  When half of
+        that is gone a key frame is asked for once, and until it comes no other frame is
+        taken.
         """
         wire = Wire()
         a = wire.a.linkTo(wire.b)
@@ -531,8 +533,12 @@ class SendTests(SynchronousTestCase):
         object.__setattr__(path, "backlog", MAX_BACKLOG + 1)
         for keyFrame in (False, True, False):
             self.assertFalse(send(wire, wire.a, picture(wire, keyFrame=keyFrame)))
+        object.__setattr__(path, "backlog", MAX_BACKLOG // 2 + 1)
+        wire.run(0.2)
+        self.assertEqual(wire.a.events, [])
+        object.__setattr__(path, "backlog", 0)
+        wire.run(0.2)
         self.assertEqual(wire.a.events, [KeyFrameWanted()])
-        object.__setattr__(path, "backlog", MAX_BACKLOG)
         self.assertFalse(send(wire, wire.a, picture(wire)))
         self.assertTrue(send(wire, wire.a, picture(wire, keyFrame=True)))
         self.assertTrue(send(wire, wire.a, picture(wire)))
@@ -565,6 +571,63 @@ class SendTests(SynchronousTestCase):
         self.assertLess(arrived, round(VIDEO_DEADLINE * 64_000 / 2000) + 1)
         self.assertFalse(a.send(picture(wire), wire.now))
         self.assertTrue(a.send(picture(wire, keyFrame=True), wire.now))
+
+    def test_batches(self) -> None:
+        """
+        A batch is as good as its packets: pictures among other frames, packets of
+        nobody's in between, holes and doubles.
+        """
+        wire = Wire()
+        wire.connect()
+        clear(wire)
+        session = wire.a.session(wire.b)
+        audio = bytes((FrameType.AUDIO,)) + pack("<QIHH", 1, 9, 1, 1) + b"x"
+        first = chunk(0, VideoFrame(bytes(3000), 5, True))
+        second = chunk(1, VideoFrame(bytes(2000), 6))
+        packets = session.sealMany([*first, audio, *second, PING])
+        stray = bytes((TYPE_DATA,)) + bytes(40)
+        batch = [*packets[:2], stray, *packets[1:4], b"", *packets[5:], packets[0]]
+        before = wire.b.linkTo(wire.a).status()
+        wire.b.node.receive(batch, pathTo(wire.a), wire.now)
+        wire.pump(wire.b)
+        kinds = [type(event) for event in wire.b.events]
+        self.assertEqual(kinds, [VideoReceived, AudioReceived])
+        status = wire.b.linkTo(wire.a).status()
+        self.assertEqual(status.packetsExpected - before.packetsExpected, 7)
+        self.assertEqual(status.packetsInOrder - before.packetsInOrder, 6)
+        wire.b.node.receive([packets[4]], pathTo(wire.a), wire.now)
+        wire.pump(wire.b)
+        self.assertEqual(len(wire.b.frames), 2)
+
+    def test_violationInABatch(self) -> None:
+        """
+        What came before a broken packet is delivered; what came after it is not.
+        """
+        wire = Wire()
+        wire.connect()
+        clear(wire)
+        [good] = chunk(0, VideoFrame(b"picture", 5, True))
+        [late] = chunk(1, VideoFrame(b"late", 6))
+        packets = wire.a.session(wire.b).sealMany([good, good[:10], late])
+        wire.b.node.receive(packets, pathTo(wire.a), wire.now)
+        wire.run(1)
+        self.assertEqual(wire.b.frames, [b"picture"])
+        [closed] = wire.b.eventsOf(Closed)
+        self.assertEqual(closed.text, "a video chunk without data")
+
+    def test_goodbyeInABatch(self) -> None:
+        """
+        Nothing counts after a goodbye.
+        """
+        wire = Wire()
+        wire.connect()
+        clear(wire)
+        [good] = chunk(0, VideoFrame(b"picture", 5, True))
+        goodbye = bytes((FrameType.CLOSE,)) + encodeClose(0, "")
+        packets = wire.a.session(wire.b).sealMany([goodbye, good])
+        wire.b.node.receive(packets, pathTo(wire.a), wire.now)
+        wire.pump(wire.b)
+        self.assertEqual([type(event) for event in wire.b.events], [Closed])
 
     def test_manyFramesInAPacket(self) -> None:
         """
@@ -908,6 +971,48 @@ class KeysTests(SynchronousTestCase):
         )
         self.assertEqual(wire.a.frames, [frame.data])
         self.assertEqual(wire.a.eventsOf(VideoLost), [])
+
+    def test_keptFromTheInstanceBefore(self) -> None:
+        """
+        F29: what somebody kept of an instance of the peer that is gone does not open
+        any more: its messages have the numbers of the new instance's.
+        """
+        wire = Wire()
+        wire.connect()
+        kept = wire.a.session(wire.b).seal(b"\x04" + bytes(4) + b"\x01" + bytes(6))
+        wire.a.restart()
+        wire.a.dial(wire.b)
+        wire.run(0.2)
+        clear(wire)
+        wire.deliver(wire.b, kept, pathTo(wire.a))
+        self.assertEqual(wire.b.events, [])
+        send(wire, wire.a, [InputEvent(1, 7, 1)])
+        wire.run(0.2)
+        self.assertEqual(
+            wire.b.eventsOf(InputReceived), [InputReceived((InputEvent(1, 7, 1),))]
+        )
+
+    def test_confirmedLate(self) -> None:
+        """
+        F40: the first packet of a session comes when the peer has already begun the
+        next: both sides go on with that one.
+        """
+        wire = Wire()
+        wire.a.weather.filter = lambda packet: packet[0] == TYPE_INIT
+        wire.a.dial(wire.b)
+        wire.run(0.025)
+        late = wire.a.packets(TYPE_DATA)[0]
+        rekey(wire)
+        wire.run(0.015)
+        self.assertEqual(wire.b.linkTo(wire.a)._slots.halfOpen, 2)
+        wire.deliver(wire.b, late, pathTo(wire.a))
+        wire.a.weather.filter = None
+        wire.run(1)
+        for side in (wire.a, wire.b):
+            clear(wire)
+            send(wire, side, [InputEvent(1, 7, 1)])
+            wire.run(0.1)
+            self.assertEqual(len(wire.other(side).eventsOf(InputReceived)), 1)
 
     def test_exhausted(self) -> None:
         """

@@ -8,7 +8,6 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.protocol.constants import MAX_BACKLOG
 from rootstream.protocol.outbox import Outbox
 
 START = 1000.0
@@ -33,6 +32,12 @@ class OutboxTests(SynchronousTestCase):
         What leaves at ``now``, without its deadlines.
         """
         return [plain for plain, _ in self.outbox.take(now, paced)]
+
+    def admit(self, keyFrame: bool, congested: bool) -> bool:
+        """
+        Whether a video frame is taken at ``START``.
+        """
+        return self.outbox.admitVideo(keyFrame, congested, START)
 
     def test_empty(self) -> None:
         """
@@ -177,26 +182,63 @@ class OutboxTests(SynchronousTestCase):
 
     def test_backlog(self) -> None:
         """
-        When the transport holds more than 256 KiB, whole video frames are refused,
-        up to the next key frame that it has room for.
+        On a path that cannot keep up, whole video frames are refused, up to the next
+        key frame that it has room for.
         """
-        full = MAX_BACKLOG + 1
-        self.assertTrue(self.outbox.admitVideo(False, MAX_BACKLOG))
-        self.assertFalse(self.outbox.admitVideo(True, full))
-        self.assertFalse(self.outbox.admitVideo(False, 0))
-        self.assertFalse(self.outbox.admitVideo(True, full))
+        self.assertTrue(self.admit(keyFrame=False, congested=False))
+        self.assertFalse(self.admit(keyFrame=True, congested=True))
+        self.assertFalse(self.admit(keyFrame=False, congested=False))
+        self.assertFalse(self.admit(keyFrame=True, congested=True))
         self.assertEqual(self.outbox.dropped, 3)
         self.assertTrue(self.outbox.needKey)
-        self.assertTrue(self.outbox.admitVideo(True, 0))
-        self.assertTrue(self.outbox.admitVideo(False, 0))
+        self.assertTrue(self.admit(keyFrame=True, congested=False))
+        self.assertTrue(self.admit(keyFrame=False, congested=False))
         self.assertEqual(self.outbox.dropped, 3)
+
+    def test_looks(self) -> None:
+        """
+        While it cannot keep up it is looked at every 50 ms; once it can, that is told
+        one time.
+        """
+        self.assertFalse(self.outbox.looks(congested=False, now=START))
+        self.admit(keyFrame=False, congested=True)
+        self.assertEqual(self.outbox.nextTimer(), START + 0.05)
+        self.assertFalse(self.outbox.looks(congested=False, now=START + 0.04))
+        self.assertFalse(self.outbox.looks(congested=True, now=START + 0.05))
+        self.assertEqual(self.outbox.nextTimer(), START + 0.05 + 0.05)
+        self.assertTrue(self.outbox.looks(congested=False, now=START + 0.1))
+        self.assertFalse(self.outbox.looks(congested=False, now=START + 0.2))
+        self.assertIsNone(self.outbox.nextTimer())
+        self.assertTrue(self.outbox.needKey)
+
+    def test_keyFrameInTime(self) -> None:
+        """
+        A key frame that came and was taken need not be asked for.
+        """
+        self.admit(keyFrame=False, congested=True)
+        self.admit(keyFrame=True, congested=False)
+        self.assertFalse(self.outbox.looks(congested=False, now=START + 1))
+        self.assertIsNone(self.outbox.nextTimer())
+
+    def test_giveUpVideo(self) -> None:
+        """
+        All video is dropped, each frame counted, and only a key frame may follow; sound
+        stays.
+        """
+        self.fill(3)
+        self.outbox.addAudio(b"a", START)
+        self.fill(2)
+        self.outbox.giveUpVideo()
+        self.assertEqual(self.take(START), [b"a"])
+        self.assertEqual(self.outbox.dropped, 2)
+        self.assertTrue(self.outbox.needKey)
 
     def test_clear(self) -> None:
         """
         `clear` drops all that waits, for a peer that starts anew.
         """
         self.fill(10)
-        self.outbox.admitVideo(False, MAX_BACKLOG + 1)
+        self.admit(keyFrame=False, congested=True)
         self.outbox.clear()
         self.assertEqual(len(self.outbox), 0)
         self.assertFalse(self.outbox.needKey)

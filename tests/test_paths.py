@@ -175,6 +175,29 @@ class BookTests(PathTestCase):
         self.assertIsNotNone(self.paths.get(udp(99)))
         self.assertIsNone(self.paths.get(udp(90)))
 
+    def test_distrustedPathsAreFew(self) -> None:
+        """
+        F45: paths that were validated and stopped carrying count among those that
+        are not: the one heard longest ago goes, but never what we chose ourselves.
+        """
+        chosen = self.paths.add(udp(9))
+        states = []
+        for number in range(10, 14):
+            self.paths.heard(udp(number), 100, START + number)
+            states.append(self.paths.validate(udp(number), START + number))
+        forgotten = [self.paths.distrust(state) for state in states]
+        self.assertEqual(forgotten, [None, None, None, states[0]])
+        self.assertIs(self.paths.get(chosen.path), chosen)
+
+    def test_chosenPathsAreFew(self) -> None:
+        """
+        However many paths we choose ourselves, few are kept.
+        """
+        for number in range(10, 20):
+            self.paths.trim(self.paths.add(udp(number)))
+        self.assertEqual(len(self.paths), 1 + MAX_UNVALIDATED_PATHS)
+        self.assertIsNotNone(self.paths.get(udp(19)))
+
     def test_connectionsAreFew(self) -> None:
         """
         Connections are bounded as well; those heard longest ago go first.

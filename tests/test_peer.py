@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -34,6 +35,8 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathNarrow,
+    PathValidated,
     Recovered,
     SessionEstablished,
     Silent,
@@ -62,9 +65,11 @@ class ScriptedLink:
         self.dialled: list[IPath] = []
         self.abandoned: list[IPath] = []
         self.lost: list[tuple[IPath, str]] = []
+        self.added: list[IPath] = []
         self.finished = False
         self.drained = False
         self.path: FakePath | None = None
+        self.paths: list[FakePath] = []
 
     def nextEvent(self) -> Event | None:
         return self.events.popleft() if self.events else None
@@ -84,6 +89,9 @@ class ScriptedLink:
 
     def abandon(self, path: IPath) -> None:
         self.abandoned.append(path)
+
+    def addPath(self, path: IPath, now: float) -> None:
+        self.added.append(path)
 
     def pathLost(self, path: IPath, reason: str, now: float) -> None:
         self.lost.append((path, reason))
@@ -230,6 +238,18 @@ class EventsTests(ScriptedCase):
             self.receiver.paths, [("udp", "192.0.2.1:9876", "it is nicer there")]
         )
 
+    def test_narrowPath(self) -> None:
+        """
+        That a path passes no large packets is a line in the log, and of no concern to
+        the application.
+        """
+        with capturedLogs() as logged:
+            self.happen(PathNarrow(self.path, 1200))
+        [line] = [formatEvent(event) for event in logged]
+        self.assertIn("192.0.2.1:9876", line)
+        self.assertIn("1200 bytes", line)
+        self.assertEqual(self.receiver.paths, [])
+
     def test_lostVideoIsNoCall(self) -> None:
         """
         Lost frames are for the status; the application is not called for them.
@@ -258,6 +278,21 @@ class EventsTests(ScriptedCase):
         self.assertEqual(self.receiver.states[-1][2], "heard again after 31.2 s")
         self.assertEqual(self.receiver.route[-1], "CONNECTED")
         self.assertEqual(self.forgotten, [])
+
+    def test_join(self) -> None:
+        """
+        A path has joined when the peer has answered on it; one that was given up may
+        answer.
+        """
+        first, second = FakePath(Transport.TCP), FakePath(Transport.TCP)
+        joined, given = self.peer.join(first), self.peer.join(second)
+        self.assertEqual(self.link.added, [first, second])
+        given.addErrback(lambda reason: reason.trap(CancelledError) and None)
+        given.cancel()
+        self.happen(PathValidated(second), PathValidated(FakePath()))
+        self.assertNoResult(joined)
+        self.happen(PathValidated(first))
+        self.assertIsNone(self.successResultOf(joined))
 
     def test_health(self) -> None:
         """
@@ -516,8 +551,9 @@ class EndingTests(ScriptedCase):
 
     def test_abandon(self) -> None:
         """
-        A forgotten peer leaves no timer, and nobody waits for it any more.
+        A forgotten peer leaves no timer and no path, and nobody waits for it any more.
         """
+        self.link.paths = [FakePath(), FakePath(Transport.TCP)]
         self.link.timer = 5.0
         self.peer.redialler = redialler = Redialler()
         shake = self.peer.handshake(self.path)
@@ -530,6 +566,7 @@ class EndingTests(ScriptedCase):
         self.successResultOf(drained)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(redialler.told, ["over"])
+        self.assertEqual([path.closed for path in self.link.paths], [True, True])
         self.assertEqual(self.forgotten, [self.link])
 
     def test_closedOverAStream(self) -> None:

@@ -9,7 +9,12 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.protocol.constants import ACK_BITS, MAX_SENT_BYTES, SENT_LIFE
+from rootstream.protocol.constants import (
+    ACK_BITS,
+    MAX_PACKET,
+    MAX_SENT_BYTES,
+    SENT_LIFE,
+)
 from rootstream.protocol.frames import Ack
 from rootstream.protocol.recovery import SentPackets
 
@@ -57,7 +62,7 @@ class SentPacketsTests(SynchronousTestCase):
         """
         What is sent again at ``now``.
         """
-        return self.sent.due(ROUND_TRIP, TIMEOUT, now)
+        return self.sent.due(ROUND_TRIP, TIMEOUT, MAX_PACKET, now)
 
     def timer(self) -> float | None:
         """
@@ -160,9 +165,11 @@ class SentPacketsTests(SynchronousTestCase):
         """
         self.enter(0, 1)
         self.sent.received(ackOf([1]), START)
-        self.assertEqual(self.sent.due(0.0, TIMEOUT, START), [])
+        self.assertEqual(self.sent.due(0.0, TIMEOUT, MAX_PACKET, START), [])
         self.assertEqual(self.sent.nextTimer(0.0, TIMEOUT), START + 0.001)
-        self.assertEqual(self.sent.due(0.0, TIMEOUT, START + 0.001), [named(0)])
+        self.assertEqual(
+            self.sent.due(0.0, TIMEOUT, MAX_PACKET, START + 0.001), [named(0)]
+        )
 
     def test_longRoundTrip(self) -> None:
         """
@@ -292,6 +299,69 @@ class SentPacketsTests(SynchronousTestCase):
         self.assertEqual(self.timer(), START + TIMEOUT)
 
 
+class NarrowPathTests(SynchronousTestCase):
+    """
+    Packets of different sizes, of which the large ones do not arrive.
+    """
+
+    def setUp(self) -> None:
+        self.sent = SentPackets()
+
+    def lose(self, rounds: int) -> None:
+        """
+        Send a large packet and a small one that arrives, several times.
+        """
+        for each in range(0, 4 * rounds, 4):
+            now = START + each / 1000
+            self.sent.sent(each, bytes(MAX_PACKET), now, now + 9)
+            for counter in (each + 1, each + 2, each + 3):
+                self.sent.sent(counter, b"small", now, now + 9)
+            self.sent.received(ackOf([each + 1, each + 2, each + 3]), now)
+            self.sent.due(ROUND_TRIP, TIMEOUT, MAX_PACKET, now)
+
+    def test_found(self) -> None:
+        """
+        Each large packet that is missing counts, and each of its copies.
+        """
+        self.lose(2)
+        self.assertFalse(self.sent.blackHole.found)
+        self.lose(8)
+        self.assertTrue(self.sent.blackHole.found)
+
+    def test_refuted(self) -> None:
+        """
+        One that arrived after all refutes it.
+        """
+        self.lose(10)
+        self.sent.received(ackOf([36, 37, 38, 39]), START + 1)
+        self.assertFalse(self.sent.blackHole.found)
+
+    def test_size(self) -> None:
+        """
+        What is larger than the path passes is not sent again there, and given up at its
+        deadline; on another path it is.
+        """
+        for counter, size in enumerate((1201, 1200, 5, 5, 5)):
+            self.sent.sent(counter, bytes(size), START, START + 1)
+        self.sent.received(ackOf([2, 3, 4]), START)
+        again = self.sent.due(ROUND_TRIP, TIMEOUT, 1200, START)
+        self.assertEqual([len(each) for each in again], [1200])
+        self.assertEqual(self.sent.resent, 1)
+        for size, sizes in ((1200, [1200]), (MAX_PACKET, [1201, 1200])):
+            again = self.sent.unacknowledged(size, START)
+            self.assertEqual(sorted(map(len, again), reverse=True), sizes)
+        self.sent.due(ROUND_TRIP, TIMEOUT, 1200, START + 1)
+        self.assertEqual((len(self.sent), self.sent.lost), (0, 2))
+
+    def test_anotherPath(self) -> None:
+        """
+        What was lost on one path is no evidence against the next.
+        """
+        self.lose(10)
+        self.sent.unacknowledged(MAX_PACKET, START + 1)
+        self.assertFalse(self.sent.blackHole.found)
+
+
 class SlowSent:
     """
     The same rules as a plain list, in which everything is looked at each time.
@@ -365,7 +435,7 @@ class SentPacketsPropertyTests(SynchronousTestCase):
             if arrived and random.random() < 0.5:
                 fast.received(ackOf(arrived), now)
                 slow.received(arrived)
-            again = fast.due(ROUND_TRIP, TIMEOUT, now)
+            again = fast.due(ROUND_TRIP, TIMEOUT, MAX_PACKET, now)
             self.assertEqual(len(again), len(set(again)))
             self.assertEqual(set(again), slow.due(now))
             for packet in again:

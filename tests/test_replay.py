@@ -152,6 +152,33 @@ class ReplayWindowTests(SynchronousTestCase):
                         window.received(base, count), model.received(base, count)
                     )
 
+    def test_runs(self) -> None:
+        """
+        A run marked at once leaves the window as marking one after the other does,
+        wherever it begins, however long it is, and whatever was lost before it.
+        """
+        for seed in range(12):
+            random = Random(seed)
+            window, model = ReplayWindow(), SlowWindow()
+            for _ in range(300):
+                if random.random() < 0.3:
+                    jump = random.choice([1, 63, 64, 65, 5000, 9000])
+                    window.mark(model.largest + jump)
+                    model.mark(model.largest + jump)
+                first = model.largest + 1
+                count = random.choice([1, 2, 46, 63, 64, 65, 128, 200, 8192, 9000])
+                window.markNext(count)
+                for counter in range(first, first + count):
+                    model.mark(counter)
+                self.assertEqual(window.largest, model.largest)
+                for _ in range(20):
+                    counter = max(0, window.largest - random.randint(-3, 9000))
+                    refused = not window.check(counter)
+                    past = model.largest - counter > WINDOW
+                    self.assertIs(refused, past or counter in model.seen)
+                base = window.largest + 1
+                self.assertEqual(window.received(base, 300), model.received(base, 300))
+
     def test_jump(self) -> None:
         """
         A jump by 2^39 is taken once, and what lay before it is too old (F32).

@@ -138,8 +138,8 @@ class EstablishTests(SlotTestCase):
 
     def test_confirmed(self) -> None:
         """
-        The half-open session that is confirmed becomes the current one, and the
-        others are forgotten.
+        The half-open session that is confirmed becomes the current one, and those
+        begun before it are forgotten; the peer may have gone on to a later one.
         """
         one, two, three = (self.offered() for _ in range(3))
         self.slots.establish(two, START + 1)
@@ -148,8 +148,31 @@ class EstablishTests(SlotTestCase):
         self.assertTrue(self.slots.keyed)
         self.assertIs(self.slots.get(two.session.localIndex), two)
         self.assertGone(one)
-        self.assertGone(three)
-        self.assertEqual(self.slots.nextTimer(), START + REJECT_AFTER_TIME)
+        self.assertTrue(self.slots.isHalfOpen(three))
+        self.assertEqual(self.slots.nextTimer(), START + HALF_OPEN_LIFE)
+        self.slots.establish(three, START + 2)
+        self.assertIs(self.slots.current, three)
+        self.assertIs(self.slots.previous, two)
+
+    def test_ours(self) -> None:
+        """
+        A session that we began and that is answered ends all that the peer began.
+        """
+        slots = [self.offered() for _ in range(3)]
+        self.established(START + 1, initiator=True)
+        for slot in slots:
+            self.assertGone(slot)
+
+    def test_anotherInstance(self) -> None:
+        """
+        The keys of an instance of the peer that is gone go at once.
+        """
+        old = self.established()
+        new = self.slot()
+        new.instance = old.instance + 1
+        self.slots.establish(new, START + 1)
+        self.assertGone(old)
+        self.assertEqual(list(self.slots), [new])
 
     def test_previous(self) -> None:
         """
@@ -271,8 +294,8 @@ class AckTests(SlotTestCase):
         """
         slot = self.slot()
         self.assertIsNone(slot.ackAt)
-        slot.owesAck(START, False)
-        slot.owesAck(START + 0.02, False)
+        slot.owesAck(START, 1, False)
+        slot.owesAck(START + 0.02, 1, False)
         self.assertEqual(slot.ackAt, START + 0.05)
 
     def test_hole(self) -> None:
@@ -280,10 +303,10 @@ class AckTests(SlotTestCase):
         A hole is told within 5 ms, and packets after it do not delay that.
         """
         slot = self.slot()
-        slot.owesAck(START, False)
-        slot.owesAck(START + 0.01, True)
-        slot.owesAck(START + 0.011, False)
-        slot.owesAck(START + 0.012, True)
+        slot.owesAck(START, 1, False)
+        slot.owesAck(START + 0.01, 1, True)
+        slot.owesAck(START + 0.011, 1, False)
+        slot.owesAck(START + 0.012, 1, True)
         self.assertEqual(slot.ackAt, START + 0.01 + 0.005)
 
     def test_manyPackets(self) -> None:
@@ -292,7 +315,7 @@ class AckTests(SlotTestCase):
         """
         slot = self.slot()
         for _ in range(ACK_EVERY_PACKETS - 1):
-            slot.owesAck(START, False)
+            slot.owesAck(START, 1, False)
         self.assertEqual(slot.ackAt, START + 0.05)
-        slot.owesAck(START + 0.001, False)
+        slot.owesAck(START + 0.001, 1, False)
         self.assertEqual(slot.ackAt, START + 0.001)

@@ -24,14 +24,7 @@ class FakePeer:
 
     def __init__(self) -> None:
         self.wantsStandby = True
-        self.paths: list[IPath] = []
         self.path: IPath | None = None
-
-    def addPath(self, path: IPath) -> None:
-        """
-        Remember ``path``.
-        """
-        self.paths.append(path)
 
     def status(self) -> SimpleNamespace:
         """
@@ -95,7 +88,7 @@ class WarmTests(StandbyCase):
         self.standby.pathsChanged()
         self.assertEqual(len(self.dialled), 1)
         path = self.connect()
-        self.assertEqual(self.peer.paths, [path])
+        self.assertFalse(path.closed)
         self.standby.needed()
         self.assertEqual(len(self.dialled), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -116,7 +109,7 @@ class WarmTests(StandbyCase):
         standby = Standby(self.clock, cast("Any", self.peer), lambda: succeed(path))
         standby.pathsChanged()
         standby.pathsChanged()
-        self.assertEqual(self.peer.paths, [path])
+        self.assertFalse(path.closed)
 
     def test_refused(self) -> None:
         """
@@ -229,7 +222,6 @@ class WarmTests(StandbyCase):
         self.standby.stop()
         self.assertEqual(self.cancelled, 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.peer.paths, [])
 
     def test_stopConnected(self) -> None:
         """
@@ -260,7 +252,7 @@ class ColdTests(StandbyCase):
         self.standby.needed()
         self.assertEqual(len(self.dialled), 1)
         path = self.connect()
-        self.assertEqual(self.peer.paths, [path])
+        self.assertFalse(path.closed)
 
     def test_falseAlarm(self) -> None:
         """

@@ -5,7 +5,9 @@ Tests for `rootstream.transport.udp`, with doubles for socket and reactor.
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -18,15 +20,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rootstream.errors import AddressRefused, LocalError, PortInUse
+from rootstream.errors import AddressRefused
 from rootstream.interfaces import IPath, Transport
 from rootstream.protocol.constants import MAX_PACKET
+from rootstream.transport import udp
 from rootstream.transport.udp import (
+    MAX_PEER_SOCKETS,
     READ_AT_ONCE,
     PacketDatagrams,
     UDPPort,
-    bindSocket,
-    familyOf,
 )
 from tests.doubles import RecordingSink
 
@@ -57,16 +59,28 @@ NETWORK_ERRNOS = [
 ]
 
 
+_NUMBERS = itertools.count(99)
+
+
+#: Of linux/udp.h.
+UDP_SEGMENT, UDP_GRO = 103, 104
+
+
 class FakeSocket:
     """
     A socket whose datagrams and errors are told beforehand.
+
+    @ivar calls: how many datagrams each call sent that the socket took.
     """
 
-    def __init__(self, family: int = socket.AF_INET) -> None:
+    def __init__(self, family: int = socket.AF_INET, offload: bool = False) -> None:
         self.family = family
+        self.offload = offload
+        self.calls: list[int] = []
         self.incoming: deque[Any] = deque()
         self.refusals: deque[OSError | None] = deque()
         self.sent: list[tuple[bytes, Any]] = []
+        self.number = next(_NUMBERS)
         self.closed = False
         self.pending = 0
 
@@ -78,11 +92,40 @@ class FakeSocket:
             raise item
         return item[0][:size], item[1]
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        assert (level, option, value) == (socket.SOL_UDP, UDP_GRO, 1)
+        if not self.offload:
+            raise OSError(errno.ENOPROTOOPT, "not here")
+
+    def recvmsg(self, size: int, ancillary: int) -> tuple[bytes, Any, int, Any]:
+        if not self.incoming or isinstance(self.incoming[0], OSError):
+            self.recvfrom(size)
+        train, address = self.incoming.popleft()
+        if isinstance(train, bytes):
+            return train, [], 0, address
+        segment = len(train[0]).to_bytes(4, sys.byteorder)
+        return b"".join(train), [(socket.SOL_UDP, UDP_GRO, segment)], 0, address
+
+    def sendmsg(
+        self, train: list[bytes], ancillary: Any, flags: int = 0, to: Any = None
+    ) -> None:
+        [(level, kind, size)] = ancillary
+        assert (level, kind) == (socket.SOL_UDP, UDP_SEGMENT)
+        assert size == len(train[0]).to_bytes(2, sys.byteorder)
+        self._take(train, to)
+
     def sendto(self, packet: bytes, destination: Any) -> None:
+        self._take([packet], destination)
+
+    def _take(self, packets: list[bytes], destination: Any) -> None:
         refusal = self.refusals.popleft() if self.refusals else None
         if refusal is not None:
             raise refusal
-        self.sent.append((packet, destination))
+        self.calls.append(len(packets))
+        self.sent.extend((packet, destination) for packet in packets)
+
+    def send(self, packet: bytes) -> None:
+        self.sendto(packet, None)
 
     def getsockopt(self, level: int, option: int) -> int:
         assert (level, option) == (socket.SOL_SOCKET, socket.SO_ERROR)
@@ -95,7 +138,7 @@ class FakeSocket:
         return ("0.0.0.0", 9876)
 
     def fileno(self) -> int:
-        return 99
+        return self.number
 
     def close(self) -> None:
         self.closed = True
@@ -131,7 +174,7 @@ class UDPPortTests(SynchronousTestCase):
         verifyObject(IReadDescriptor, self.port)
         verifyObject(IListeningPort, self.port)
         verifyObject(IPath, self.port.pathTo(A))
-        self.assertEqual(self.port.fileno(), 99)
+        self.assertEqual(self.port.fileno(), self.socket.number)
         self.assertEqual(self.port.logPrefix(), "UDP")
         self.assertEqual(self.port.getHost().port, 9876)
 
@@ -259,7 +302,6 @@ class UDPPortTests(SynchronousTestCase):
         self.assertTrue(self.socket.closed)
         self.assertNotIn(self.port, self.reactor.readers)
         path.sendPackets([b"x"])
-        self.port.write(b"x", A)
         self.port.doRead()
         self.assertEqual(self.socket.sent, [])
         self.assertEqual(self.port.fileno(), -1)
@@ -311,6 +353,373 @@ class UDPPortTests(SynchronousTestCase):
         self.assertIn("nosuch0", str(refused))
 
 
+class TrainTests(SynchronousTestCase):
+    """
+    A port on a kernel with segmentation and receive offload.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.sink = RecordingSink()
+        self.socket = FakeSocket(offload=True)
+        self.datagrams = PacketDatagrams(self.sink, self.reactor)
+        self.port = UDPPort(
+            self.reactor,
+            self.datagrams,
+            self.socket,  # type: ignore[arg-type]  # a double
+        )
+        self.port.startListening()
+        self.path = self.port.pathTo(A)
+        self.packets = [bytes([number]) * 1400 for number in range(60)]
+
+    def test_sends(self) -> None:
+        """
+        Packets of one size leave in few calls, in their order; a single one leaves as
+        it always did.
+        """
+        self.path.sendPackets([*self.packets, b"end", b"x" * 1400])
+        self.assertEqual(self.socket.calls, [46, 15, 1])
+        sent = [packet for packet, _ in self.socket.sent]
+        self.assertEqual(sent, [*self.packets, b"end", b"x" * 1400])
+
+    def test_noOffloadThere(self) -> None:
+        """
+        When the way has no offload, which shows with the first train, nothing is lost
+        and no more trains are tried.
+        """
+        self.socket.refusals.append(OSError(errno.EIO, "no checksums"))
+        self.path.sendPackets(self.packets)
+        self.path.sendPackets(self.packets[:3])
+        self.assertEqual(self.socket.calls, [1] * 63)
+        self.assertEqual([packet for packet, _ in self.socket.sent[:60]], self.packets)
+        self.assertEqual(self.datagrams.errors, {})
+
+    def test_refusedForAnotherReason(self) -> None:
+        """
+        A train that the kernel refuses as it refuses each of its packets says nothing
+        against trains.
+        """
+        unreachable = OSError(errno.ENETUNREACH, "no route")
+        self.socket.refusals.extend([unreachable] * 4)
+        self.path.sendPackets(self.packets[:3])
+        invalid = OSError(errno.EINVAL, "too large for the interface")
+        large = OSError(errno.EMSGSIZE, "too large for the interface")
+        self.socket.refusals.extend([invalid, large, large, large])
+        self.path.sendPackets(self.packets[:3])
+        self.assertEqual(self.datagrams.errors, {"ENETUNREACH": 3, "EMSGSIZE": 3})
+        self.path.sendPackets(self.packets[:3])
+        self.assertEqual(self.socket.calls, [3])
+
+    def test_full(self) -> None:
+        """
+        A train for which there is no room is lost whole, and counted whole.
+        """
+        self.socket.refusals.append(BlockingIOError(errno.EAGAIN, "would block"))
+        self.path.sendPackets(self.packets)
+        self.assertEqual(self.socket.calls, [14])
+        self.assertEqual(self.datagrams.errors, {"EAGAIN": 46})
+
+    def test_receives(self) -> None:
+        """
+        A train is a batch; trains of one source in a row are one batch.
+        """
+        self.socket.incoming.append((self.packets[:5], A))
+        self.socket.incoming.append(([b"a" * 700, b"b" * 700, b"end"], A))
+        self.socket.incoming.append((b"alone", B))
+        self.port.doRead()
+        self.assertEqual(
+            self.sink.batches,
+            [
+                ([*self.packets[:5], b"a" * 700, b"b" * 700, b"end"], self.path),
+                ([b"alone"], self.port.pathTo(B)),
+            ],
+        )
+
+    def test_bounded(self) -> None:
+        """
+        One read takes as many datagrams as without trains, and the rest of the last
+        train.
+        """
+        for _ in range(3):
+            self.socket.incoming.append((self.packets[:46], A))
+        self.port.doRead()
+        self.assertEqual(len(self.sink.packets), 92)
+        self.assertEqual(len(self.socket.incoming), 1)
+
+    def test_oversized(self) -> None:
+        """
+        Datagrams too large to be packets are counted, alone or in a train.
+        """
+        self.socket.incoming.append((b"x" * 1401, A))
+        self.socket.incoming.append(([b"x" * 9000, b"x" * 9000, b"y"], A))
+        self.socket.incoming.append((b"", A))
+        self.port.doRead()
+        self.assertEqual(self.sink.packets, [b"y"])
+        self.assertEqual(self.datagrams.dropped, {"oversized": 3, "empty": 1})
+
+    def test_peerSocket(self) -> None:
+        """
+        A peer's own socket sends trains too; what it cannot send any more, the shared
+        one does.
+        """
+        own = FakeSocket(offload=True)
+        self.patch(udp, "connectSocket", lambda listening, destination: own)
+        datagrams = PacketDatagrams(self.sink, self.reactor)
+        port = UDPPort(
+            self.reactor,
+            datagrams,
+            self.socket,  # type: ignore[arg-type]  # a double
+            connects=True,
+        )
+        port.startListening()
+        path = port.pathTo(A)
+        path.chosen()
+        path.sendPackets(self.packets[:10])
+        self.assertEqual(own.calls, [10])
+        own.refusals.extend([OSError(errno.EINVAL, "no such address")] * 21)
+        path.sendPackets(self.packets[:10])
+        self.assertTrue(own.closed)
+        self.assertEqual(self.socket.calls, [10])
+        self.assertEqual(datagrams.errors, {"EINVAL": 1})
+
+
+class PeerSocketTests(SynchronousTestCase):
+    """
+    A host's port, and the sockets of the peers that sessions send to.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.sink = RecordingSink()
+        self.socket = FakeSocket()
+        self.made: list[FakeSocket] = []
+        self.refusal: OSError | None = None
+        self.patch(udp, "connectSocket", self.connectSocket)
+        self.port = self.open(connects=True)
+
+    def open(self, connects: bool) -> UDPPort:
+        port = UDPPort(
+            self.reactor,
+            PacketDatagrams(self.sink, self.reactor),
+            self.socket,  # type: ignore[arg-type]  # a double
+            connects,
+        )
+        port.startListening()
+        return port
+
+    def connectSocket(self, listening: object, destination: object) -> FakeSocket:
+        self.assertIs(listening, self.socket)
+        if self.refusal is not None:
+            raise self.refusal
+        self.made.append(FakeSocket())
+        return self.made[-1]
+
+    def reader(self, skt: FakeSocket) -> Any:
+        """
+        What reads a socket in the reactor.
+        """
+        [reader] = [
+            each for each in self.reactor.readers if each.fileno() == skt.number
+        ]
+        return reader
+
+    def test_chosen(self) -> None:
+        """
+        A peer that a session sends to has a socket of its own, whichever path object
+        says so; everybody else is sent to by the shared one.
+        """
+        path = self.port.pathTo(A)
+        path.chosen()
+        self.port.pathTo(A).chosen()
+        [own] = self.made
+        path.sendPackets([b"1"])
+        self.port.pathTo(A).sendPackets([b"2"])
+        self.port.pathTo(B).sendPackets([b"3"])
+        self.assertEqual(own.sent, [(b"1", None), (b"2", None)])
+        self.assertEqual(self.socket.sent, [(b"3", B)])
+
+    def test_dialling(self) -> None:
+        """
+        A port that only dials keeps one socket: a connected one would keep its source
+        address when the machine moves to another network.
+        """
+        port = self.open(connects=False)
+        port.pathTo(A).chosen()
+        port.pathTo(A).sendPackets([b"x"])
+        self.assertEqual(self.made, [])
+        self.assertEqual(self.socket.sent, [(b"x", A)])
+
+    def test_received(self) -> None:
+        """
+        What comes by the peer's socket comes by the same path; what a stranger sent
+        while it was not yet connected has its true source.
+        """
+        path = self.port.pathTo(A)
+        path.chosen()
+        [own] = self.made
+        own.incoming.extend([(b"s", B), (b"1", A), (b"2", A)])
+        self.reader(own).doRead()
+        self.assertEqual(
+            self.sink.batches,
+            [([b"s"], self.port.pathTo(B)), ([b"1", b"2"], path)],
+        )
+
+    def test_closed(self) -> None:
+        """
+        A path that is given up takes its socket along, and may be chosen again.
+        """
+        path = self.port.pathTo(A)
+        path.chosen()
+        path.close()
+        path.close()
+        [own] = self.made
+        self.assertTrue(own.closed)
+        self.assertEqual(self.reactor.readers, {self.port})
+        path.sendPackets([b"x"])
+        self.assertEqual(self.socket.sent, [(b"x", A)])
+        path.chosen()
+        self.assertEqual(len(self.made), 2)
+
+    def test_stop(self) -> None:
+        """
+        A stopped port leaves no socket open, and opens none.
+        """
+        for destination in (A, B):
+            self.port.pathTo(destination).chosen()
+        self.port.stopListening()
+        self.port.pathTo(A).chosen()
+        self.assertEqual([own.closed for own in self.made], [True, True])
+        self.assertEqual(self.reactor.readers, set())
+
+    def test_reactorStops(self) -> None:
+        """
+        The sockets close when the reactor disconnects all at its end, in any order.
+        """
+        self.port.pathTo(A).chosen()
+        [own] = self.made
+        reader = self.reader(own)
+        reader.connectionLost(Failure(ConnectionLost()))
+        self.assertTrue(own.closed)
+        self.port.connectionLost(Failure(ConnectionLost()))
+        reader.connectionLost(Failure(ConnectionLost()))
+        self.assertEqual(self.reactor.readers, set())
+
+    def test_closedWhileSending(self) -> None:
+        """
+        What is sent on a socket that the reactor has closed is lost.
+        """
+        self.port.pathTo(A).chosen()
+        [own] = self.made
+        self.reader(own).connectionLost(Failure(ConnectionLost()))
+        self.port.pathTo(A).sendPackets([b"x"])
+        self.assertEqual(own.sent, [])
+
+    def test_icmp(self) -> None:
+        """
+        What an ICMP message said of a connected socket, true or forged, is told once
+        by the kernel and costs nothing, not even the packet (F52).
+        """
+        path = self.port.pathTo(A)
+        path.chosen()
+        [own] = self.made
+        for number in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EMSGSIZE):
+            own.sent.clear()
+            own.refusals.append(OSError(number, "said"))
+            path.sendPackets([b"1", b"2"])
+            self.assertEqual(own.sent, [(b"1", None), (b"2", None)])
+        own.pending = errno.ECONNREFUSED
+        reader = self.reader(own)
+        self.reactor.removeReader(reader)
+        reader.connectionLost(Failure(ConnectionDone()))
+        self.assertIs(self.reader(own), reader)
+        self.assertEqual(self.port.datagrams.errors, {"ECONNREFUSED": 1})
+
+    def test_packetLost(self) -> None:
+        """
+        A full buffer, or a packet too long for the interface, costs that packet and
+        not the socket (F63).
+        """
+        path = self.port.pathTo(A)
+        path.chosen()
+        [own] = self.made
+        own.refusals.append(BlockingIOError(errno.EAGAIN, "full"))
+        for number in (errno.ENOBUFS, errno.EMSGSIZE, errno.ECONNREFUSED):
+            own.refusals.extend([OSError(number, "said")] * 2)
+        path.sendPackets([b"1", b"2", b"3", b"4", b"5"])
+        self.assertEqual(own.sent, [(b"5", None)])
+        self.assertEqual(
+            self.port.datagrams.errors,
+            {"EAGAIN": 1, "ENOBUFS": 1, "EMSGSIZE": 1, "ECONNREFUSED": 1},
+        )
+
+    def test_addressGone(self) -> None:
+        """
+        F64: where the socket's address or its way is gone, the packet leaves by the
+        shared socket, and so do those after it.
+        """
+        path = self.port.pathTo(A)
+        for number in (
+            errno.EINVAL,
+            errno.ENETUNREACH,
+            errno.EHOSTUNREACH,
+            errno.EADDRNOTAVAIL,
+            errno.ENETDOWN,
+        ):
+            self.socket.sent.clear()
+            path.chosen()
+            own = self.made[-1]
+            # Each packet is tried twice.
+            own.refusals.extend([OSError(number, "gone")] * 4)
+            path.sendPackets([b"1", b"2"])
+            self.assertTrue(own.closed)
+            self.assertEqual(self.socket.sent, [(b"1", A), (b"2", A)])
+            self.assertEqual(self.port.datagrams.errors[errno.errorcode[number]], 1)
+
+    def test_noneToBeHad(self) -> None:
+        """
+        F76: a peer for whom no socket can be opened shares the port's, and it is
+        counted.
+        """
+        self.refusal = OSError(errno.EMFILE, "Too many open files")
+        path = self.port.pathTo(A)
+        path.chosen()
+        path.sendPackets([b"x"])
+        self.assertEqual(self.socket.sent, [(b"x", A)])
+        self.assertEqual(self.port.datagrams.errors, {"EMFILE": 1})
+
+    def test_bounded(self) -> None:
+        """
+        A port has no more than 256 sockets of peers; the peers past that share its
+        own, and one that leaves makes room.
+        """
+        paths = [self.port.pathTo(("192.0.2.1", n)) for n in range(1, 259)]
+        for path in paths:
+            path.chosen()
+        self.assertEqual(len(self.made), MAX_PEER_SOCKETS)
+        paths[-1].sendPackets([b"x"])
+        self.assertEqual(self.socket.sent, [(b"x", ("192.0.2.1", 258))])
+        paths[0].close()
+        paths[-1].chosen()
+        self.assertEqual(len(self.made), MAX_PEER_SOCKETS + 1)
+
+    def test_renew(self) -> None:
+        """
+        F64: when the addresses of this machine change, each peer gets a new socket,
+        also one that had lost its own.
+        """
+        for destination in (A, B):
+            self.port.pathTo(destination).chosen()
+        self.made[1].refusals.extend([OSError(errno.ENETUNREACH, "gone")] * 2)
+        self.port.pathTo(B).sendPackets([b"x"])
+        self.port.renew()
+        self.assertEqual([own.closed for own in self.made], [True, True, False, False])
+        self.port.pathTo(A).sendPackets([b"1"])
+        self.port.pathTo(B).sendPackets([b"2"])
+        self.assertEqual(self.made[2].sent, [(b"1", None)])
+        self.assertEqual(self.made[3].sent, [(b"2", None)])
+        self.assertEqual(len(self.reactor.readers), 3)
+
+
 class UDPPathTests(SynchronousTestCase):
     """
     Tests for `UDPPath`.
@@ -333,10 +742,12 @@ class UDPPathTests(SynchronousTestCase):
 
     def test_attributes(self) -> None:
         """
-        A UDP path never holds bytes back, and has nothing to close.
+        A UDP path never holds bytes back, and on a port of Twisted's it has nothing
+        to open or to close.
         """
         path = self.datagrams.pathTo(A)
         path.authenticated()
+        path.chosen()
         path.close()
         self.assertEqual((path.transport, path.address), (Transport.UDP, A))
         self.assertEqual(path.backlog, 0)
@@ -378,112 +789,3 @@ class StockPortTests(SynchronousTestCase):
         self.assertEqual(
             self.datagrams.errors, {"EMSGSIZE": 1, "EPERM": 1, "unknown": 1}
         )
-
-
-class BindSocketTests(SynchronousTestCase):
-    """
-    Tests for `bindSocket`, with real sockets that nothing is sent to.
-    """
-
-    def bind(self, interface: str, port: int = 0) -> socket.socket:
-        skt = bindSocket(socket.SOCK_DGRAM, interface, port)
-        self.addCleanup(skt.close)
-        return skt
-
-    def test_portInUse(self) -> None:
-        """
-        A port that is taken is refused with what to do about it.
-        """
-        port = self.bind("127.0.0.1").getsockname()[1]
-        refused = self.assertRaises(PortInUse, self.bind, "127.0.0.1", port)
-        self.assertIn(str(port), str(refused))
-        self.assertIn("choose another port", str(refused))
-
-    def test_badInterfaces(self) -> None:
-        """
-        An address of another machine, and a name, are refused in words.
-        """
-        for interface in ("192.0.2.77", "no.such.name.invalid"):
-            refused = self.assertRaises(AddressRefused, self.bind, interface)
-            self.assertIn(interface, str(refused))
-
-    def test_badPort(self) -> None:
-        """
-        A port number that cannot be is a local error, not an OverflowError.
-        """
-        self.assertRaises(LocalError, self.bind, "127.0.0.1", 65536)
-
-    def test_forbidden(self) -> None:
-        """
-        A privileged port that is not allowed is refused with what to do.
-        """
-
-        def forbidden(*args: object) -> socket.socket:
-            raise PermissionError(errno.EACCES, "Permission denied")
-
-        self.patch(socket, "socket", forbidden)
-        refused = self.assertRaises(LocalError, self.bind, "127.0.0.1", 80)
-        self.assertIn("above 1023", str(refused))
-
-    def test_options(self) -> None:
-        """
-        Sockets never fragment, ignore ICMP's idea of the MTU (F52), have large
-        buffers, and do not share their port.
-        """
-        ipv4 = self.bind("127.0.0.1")
-        self.assertEqual(ipv4.getsockopt(socket.IPPROTO_IP, 10), 3)
-        self.assertFalse(ipv4.getblocking())
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-            self.assertEqual(ipv4.getsockopt(socket.SOL_SOCKET, option), 0)
-        plain = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(plain.close)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            self.assertGreater(
-                ipv4.getsockopt(socket.SOL_SOCKET, option),
-                plain.getsockopt(socket.SOL_SOCKET, option),
-            )
-
-    def test_ipv6Options(self) -> None:
-        """
-        IPv6 sockets take IPv6 only, and do not fragment either.
-        """
-        if not socket.has_ipv6:
-            self.skipTest("no IPv6 here")
-        try:
-            ipv6 = self.bind("::1")
-        except AddressRefused:
-            self.skipTest("no IPv6 loopback here")
-        self.assertEqual(ipv6.getsockopt(socket.IPPROTO_IPV6, 23), 3)
-        self.assertEqual(ipv6.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY), 1)
-
-    def test_withoutPrivilege(self) -> None:
-        """
-        Where large buffers need a privilege we lack, what is allowed is taken.
-        """
-
-        class Unprivileged(socket.socket):
-            """
-            Refuses SO_SNDBUFFORCE and SO_RCVBUFFORCE.
-            """
-
-            def setsockopt(self, level: int, option: int, value: Any) -> None:
-                if level == socket.SOL_SOCKET and option in (32, 33):
-                    raise PermissionError(errno.EPERM, "no")
-                super().setsockopt(level, option, value)
-
-        default = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.addCleanup(default.close)
-        self.patch(socket, "socket", Unprivileged)
-        skt = self.bind("127.0.0.1")
-        self.assertGreaterEqual(
-            skt.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
-            default.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF),
-        )
-
-    def test_families(self) -> None:
-        """
-        An empty interface is all of IPv4, as in Twisted.
-        """
-        self.assertEqual(familyOf(""), socket.AF_INET)
-        self.assertEqual(familyOf("127.0.0.1"), socket.AF_INET)
-        self.assertEqual(familyOf("::"), socket.AF_INET6)

@@ -91,6 +91,22 @@ class ChunkTests(SynchronousTestCase):
         )
         self.assertEqual(len(chunk(7, VideoFrame(bytes(2 * 1355), 0))), 2)
 
+    def test_smaller(self) -> None:
+        """
+        For a narrow path a frame is cut into smaller chunks, all but the last equal,
+        and there are no more of them than for a wide one.
+        """
+        data = bytes(range(250)) * 10
+        chunks = chunk(7, VideoFrame(data, 5), 1155)
+        self.assertEqual([len(each) for each in chunks], [1171, 1171, 206])
+        reassembler = Reassembler()
+        outcome = [reassembler.receive(each[1:], 0.0) for each in chunks]
+        self.assertEqual(outcome, [[], [], [VideoReceived(VideoFrame(data, 5))]])
+        chunk(7, VideoFrame(bytes(2048 * 1155), 5), 1155)
+        large = VideoFrame(bytes(2048 * 1155 + 1), 5)
+        refused = self.assertRaises(LocalError, chunk, 7, large, 1155)
+        self.assertIn(str(2048 * 1155), str(refused))
+
     def test_isAFrame(self) -> None:
         """
         A packet parses as one VIDEO frame.

@@ -44,6 +44,10 @@ class WirePath:
     local: str | None = field(default=None, compare=False)
     backlog: int = field(default=0, compare=False)
 
+    def __hash__(self) -> int:
+        # Links look paths up all the time.
+        return hash(self.address)
+
     def sendPackets(self, packets: Sequence[bytes]) -> None:
         """
         The core never sends by itself.
@@ -80,6 +84,7 @@ class Weather:
         self.jitter = 0.0
         self.loss = 0.0
         self.duplication = 0.0
+        self.corruption = 0.0
         self.blocked: set[Transport] = set()
         self.filter: Callable[[bytes], bool] | None = None
 
@@ -234,6 +239,10 @@ class Wire:
         for _ in range(copies):
             if random.random() < weather.loss:
                 continue
+            if weather.corruption and random.random() < weather.corruption:
+                at = random.randrange(len(packet))
+                flipped = packet[at] ^ 1 << random.randrange(8)
+                packet = packet[:at] + bytes((flipped,)) + packet[at + 1 :]
             delay = weather.delay + random.random() * weather.jitter
             self.inject(other, packet, arrives, delay)
 

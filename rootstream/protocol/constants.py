@@ -19,6 +19,8 @@ DEFAULT_TLS_PORT: Final = 443
 MAX_PACKET: Final = 1400
 #: The smallest packet that a TCP record may carry: DATA with one frame type byte.
 MIN_RECORD: Final = 30
+#: In front of a packet in a stream: its length.
+RECORD_HEADER: Final = 2
 #: type, receiver index and counter before, tag after the frames.
 DATA_HEADER: Final = 13
 TAG: Final = 16
@@ -109,7 +111,17 @@ MAX_WAITING_FRAMES: Final = 256
 MAX_UNACKNOWLEDGED: Final = 4096
 #: Between two sendings of the same INPUT or CONTROL message.
 MAX_RESEND_WAIT: Final = 1.0
+#: More bytes waiting in a stream than this, or for more seconds, and video is dropped;
+#: when it is half of either, a key frame is asked for.  That is looked for this often.
 MAX_BACKLOG: Final = 256 << 10
+MAX_BACKLOG_DELAY: Final = 0.25
+BACKLOG_LOOK: Final = 0.05
+#: How fast a stream drains is not judged by less time than this.
+MIN_BACKLOG_AGE: Final = 0.05
+#: What a stream was given within this time is one mark in its books, and how many
+#: marks there are at most.
+BACKLOG_STEP: Final = 0.005
+MAX_BACKLOG_MARKS: Final = 256
 
 HEAD_START: Final = 0.3
 TLS_HEAD_START: Final = 1.0
@@ -139,6 +151,14 @@ CHALLENGE_SIZE: Final = 8
 LOSS_REORDER: Final = 3
 #: And not before this (RFC 9002, 6.1.2: kGranularity).
 MINIMUM_PATIENCE: Final = 0.001
+#: What every path is taken to pass: IPv6 passes 1280 bytes, headers included.
+SMALL_PACKET: Final = 1200
+#: So many larger ones lost, in so many rounds with small ones that arrived, and none
+#: that arrived: the path swallows them (`rootstream.protocol.blackhole`).
+BLACK_HOLE_LOSSES: Final = 16
+BLACK_HOLE_ROUNDS: Final = 3
+#: Of one round no more count: a moment's outage loses any number.
+BLACK_HOLE_ROUND_LOSSES: Final = 8
 #: How long a packet that is not resent is waited for before it counts as lost.
 SENT_LIFE: Final = 2.0
 MAX_SENT_BYTES: Final = 16 << 20

@@ -125,6 +125,15 @@ class PathAuthenticated:
 
 
 @dataclass(frozen=True, slots=True)
+class PathValidated:
+    """
+    The peer has answered a challenge on ``path`` for the first time.
+    """
+
+    path: IPath
+
+
+@dataclass(frozen=True, slots=True)
 class PathMoved:
     """
     From now on packets go out on ``path``, because of ``cause``, in words.
@@ -141,6 +150,17 @@ class PathDropped:
     """
 
     path: IPath
+
+
+@dataclass(frozen=True, slots=True)
+class PathNarrow:
+    """
+    Large packets are lost on ``path``, small ones are not: from now on none has more
+    than ``size`` bytes there.
+    """
+
+    path: IPath
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +314,10 @@ Event = (
     | InitLapsed
     | SessionEstablished
     | PathAuthenticated
+    | PathValidated
     | PathMoved
     | PathDropped
+    | PathNarrow
     | Suspect
     | Impaired
     | Recovered

@@ -125,9 +125,12 @@ def parseFrames(plain: bytes) -> list[tuple[int, bytes]]:
     return frames
 
 
-def packFrames(frames: Sequence[tuple[int, bytes]], padTo: int = 0) -> list[bytes]:
+def packFrames(
+    frames: Sequence[tuple[int, bytes]], padTo: int = 0, room: int = MAX_FRAMES
+) -> list[bytes]:
     """
-    Put frames, in their order, into as few packets as possible, ready to seal.
+    Put frames, in their order, into as few packets as possible, ready to seal.  No
+    packet has more than ``room`` bytes of them, unless a single frame has.
 
     With ``padTo``, the size of each is a multiple of it, so that the size says
     less about what is inside.
@@ -141,6 +144,7 @@ def packFrames(frames: Sequence[tuple[int, bytes]], padTo: int = 0) -> list[byte
         # The last frame needs no length.
         limit = MAX_FRAMES
         spare, most = _LENGTHENED.size - 1, MAX_FRAME_COUNT
+    room = min(limit, room - room % padTo if padTo else room)
     plains: list[bytes] = []
     batch: list[tuple[int, bytes]] = []
     size = 0
@@ -148,7 +152,7 @@ def packFrames(frames: Sequence[tuple[int, bytes]], padTo: int = 0) -> list[byte
         needed = _LENGTHENED.size + len(frame[1])
         if needed - spare > limit:
             raise LocalError(f"a frame of {len(frame[1])} bytes fits no packet")
-        if batch and (size + needed - spare > limit or len(batch) == most):
+        if batch and (size + needed - spare > room or len(batch) == most):
             plains.append(_join(batch, padTo))
             batch, size = [], 0
         batch.append(frame)

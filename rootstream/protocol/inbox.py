@@ -17,7 +17,9 @@ from rootstream.protocol.channel import ReliableReceiver, ReliableSender
 from rootstream.protocol.constants import (
     KEYFRAME_REQUEST_INTERVAL,
     MAX_OWED_ANSWERS,
+    MIN_DATA,
     PADDING,
+    SMALL_PACKET,
 )
 from rootstream.protocol.events import (
     AudioReceived,
@@ -36,6 +38,7 @@ from rootstream.protocol.recovery import SentPackets
 from rootstream.protocol.video import Reassembler
 
 _VIDEO = int(FrameType.VIDEO)
+_ROOM = SMALL_PACKET - MIN_DATA
 _MEDIA = frozenset(
     (FrameType.VIDEO, FrameType.AUDIO, FrameType.INPUT, FrameType.CONTROL)
 )
@@ -77,14 +80,18 @@ class CloseReceived:
 @dataclass(slots=True)
 class Heard:
     """
-    What one packet came to: ``events`` for the application, and for the link
-    whether it asks for an acknowledgement, carried media, says where the peer
-    wants to be reached, answered challenges, gave its path up, moved to it (``use``),
-    acknowledged something new, or said goodbye.
+    What the packets of a batch came to: ``events`` for the application, and for the
+    link how many were sent after all before them (``newest``, up to the counter
+    ``largest``) and how many ask for an acknowledgement, and whether there was media,
+    one of the newest said where the peer wants to be reached (``moving``), challenges
+    were answered, the path was given up or moved to (``use``), something new was
+    acknowledged, or the peer said goodbye.
     """
 
-    events: Sequence[Event] = ()
-    elicits: bool = False
+    largest: int
+    events: list[Event] = field(default_factory=list)
+    newest: int = 0
+    elicits: int = 0
     media: bool = False
     moving: bool = False
     responses: list[bytes] = field(default_factory=list)
@@ -131,25 +138,63 @@ class Inbox:
 
     # --- frames that came ---
 
-    def take(self, plain: bytes, path: IPath, sent: SentPackets, now: float) -> Heard:
+    def take(
+        self,
+        opened: Sequence[tuple[int, bytes]],
+        heard: Heard,
+        path: IPath,
+        sent: SentPackets,
+        now: float,
+    ) -> None:
         """
-        Read the frames of a packet that came by ``path``; ``sent`` is what an
-        ACK in it speaks of.  Raises `BadPacket` when the peer broke the protocol.
+        Read packets that came by ``path``, counter and frames of each, and add to
+        ``heard`` what they say; ``sent`` is what an ACK in them speaks of.
+
+        Raises `BadPacket` when the peer broke the protocol; what was before it is in
+        ``heard``.
         """
-        if plain and plain[0] == _VIDEO:
-            return Heard(self._videoReceived(plain[1:], now), True, True, True)
-        heard = Heard()
-        events: list[Event] = []
+        chunks: list[bytes] = []
+        for counter, plain in opened:
+            newest = counter > heard.largest
+            if newest:
+                heard.largest = counter
+                heard.newest += 1
+            if plain and plain[0] == _VIDEO:
+                chunks.append(plain)
+                heard.media = True
+                heard.elicits += 1
+                heard.moving |= newest
+                continue
+            if chunks:
+                self._videoReceived(chunks, heard, now)
+                chunks = []
+            self._read(plain, newest, heard, path, sent, now)
+            if heard.close is not None:
+                return
+        if chunks:
+            self._videoReceived(chunks, heard, now)
+
+    def _read(
+        self,
+        plain: bytes,
+        newest: bool,
+        heard: Heard,
+        path: IPath,
+        sent: SentPackets,
+        now: float,
+    ) -> None:
+        events = heard.events
+        elicits = False
         for kind, body in frames.parseFrames(plain):
             if kind not in _NOT_ELICITING:
-                heard.elicits = True
+                elicits = True
             if kind not in _PROBING:
-                heard.moving = True
+                heard.moving |= newest
             if kind in _MEDIA:
                 heard.media = True
             match kind:
                 case FrameType.VIDEO:
-                    events.extend(self._videoReceived(body, now))
+                    self._videoReceived([plain[:1] + body], heard, now)
                 case FrameType.AUDIO:
                     events.append(AudioReceived(frames.decodeAudio(body)))
                 case FrameType.INPUT:
@@ -176,21 +221,24 @@ class Inbox:
                     frames.decodeChallenge(body)
                     heard.dropped = True
                 case FrameType.PATH_USE:
-                    heard.use = frames.decodePathUse(body)
+                    heard.use = max(heard.use or 0, frames.decodePathUse(body))
                 case FrameType.CONFIRM:
                     frames.decodeConfirm(body)
                 case _:
                     # CLOSE: `parseFrames` lets no other type pass.
                     heard.close = CloseReceived(*frames.decodeClose(body))
-        heard.events = events
-        return heard
+        heard.elicits += elicits
 
     def _ordered(self, channel: ReliableReceiver, body: bytes) -> list[bytes]:
         seq, message = frames.decodeNumbered(body)
         return channel.receive(seq, message)
 
-    def _videoReceived(self, body: bytes, now: float) -> list[Event]:
-        return self._noted(self._video.receive(body, now), now)
+    def _videoReceived(self, chunks: Sequence[bytes], heard: Heard, now: float) -> None:
+        delivered: list[VideoReceived | VideoLost] = []
+        try:
+            self._video.receiveMany(chunks, delivered, now)
+        finally:
+            heard.events.extend(self._noted(delivered, now))
 
     def _noted(
         self, delivered: Sequence[VideoReceived | VideoLost], now: float
@@ -268,13 +316,14 @@ class Inbox:
     def messagesDue(self, timeout: float, now: float) -> list[bytes]:
         """
         Plaintexts with the messages to send, or to send again after ``timeout``.
-        They are padded, so that their size does not tell a keystroke.
+        They are padded, so that their size does not tell a keystroke, and small, so
+        that any path passes them.
         """
         due: list[tuple[int, bytes]] = []
         for kind, channel in self._channels():
             for seq, message in channel.due(now, timeout):
                 due.append((kind, frames.encodeNumbered(seq, message)))
-        return frames.packFrames(due, padTo=PADDING) if due else []
+        return frames.packFrames(due, PADDING, _ROOM) if due else []
 
     def _channels(self) -> tuple[tuple[FrameType, ReliableSender], ...]:
         return (

@@ -28,6 +28,8 @@ from rootstream.interfaces import IPath, Transport
 from rootstream.protocol import frames
 from rootstream.protocol.constants import (
     CLOSE_DELAYS,
+    MAX_CHUNK,
+    MAX_PACKET,
     REKEY_JITTER,
     SIMULTANEOUS_GRACE,
     TYPE_DATA,
@@ -47,6 +49,7 @@ from rootstream.protocol.events import (
     InitSent,
     InputEvent,
     KeyFrameWanted,
+    PathNarrow,
     SessionEstablished,
     VideoFrame,
 )
@@ -54,7 +57,7 @@ from rootstream.protocol.failover import Failover
 from rootstream.protocol.frames import FrameType
 from rootstream.protocol.handshake import InitPayload, Invitation
 from rootstream.protocol.handshakes import Credentials, Dialling, Indices
-from rootstream.protocol.inbox import Inbox
+from rootstream.protocol.inbox import Heard, Inbox
 from rootstream.protocol.liveness import Liveness
 from rootstream.protocol.outbox import Outbox
 from rootstream.protocol.packing import Batches, Packing
@@ -250,7 +253,8 @@ class Link:
                 return self._sendVideo(media, now)
             case AudioFrame():
                 plain = bytes((FrameType.AUDIO,)) + frames.encodeAudio(media)
-                if not self.established:
+                current = self._paths.current
+                if not self.established or (current and current.congested(now)):
                     return False
                 self._outbox.addAudio(plain, now)
             case Control():
@@ -265,12 +269,12 @@ class Link:
             self._outbox.needKey = True
             return False
         current = self._paths.current
-        backlog = current.path.backlog if current is not None else 0
-        chunks = chunk(self._frameId, frame)
-        wanted = self._outbox.needKey
-        if not self._outbox.admitVideo(frame.keyFrame, backlog):
-            if not wanted:
-                self._events.append(KeyFrameWanted())
+        congested = current is not None and current.congested(now)
+        size = MAX_CHUNK
+        if current is not None:
+            size -= MAX_PACKET - current.size
+        chunks = chunk(self._frameId, frame, size)
+        if not self._outbox.admitVideo(frame.keyFrame, congested, now):
             return False
         self._frameId = (self._frameId + 1) & 0xFFFFFFFF
         self._framesSent += 1
@@ -429,52 +433,69 @@ class Link:
         drill = self._drill
         if drill is not None and drill.blocks(path, now):
             return
+        run: list[bytes] = []
+        same = b""
         for packet in packets:
+            if same and packet.startswith(same):
+                run.append(packet)
+                continue
+            if run:
+                self._dataReceived(run, path, now)
+                run = []
             kind = packet[0]
-            if kind == TYPE_DATA:
-                slot = self._slots.get(int.from_bytes(packet[1:5], "little"))
-                if slot is not None:
-                    self._dataReceived(slot, packet, path, now)
+            same = packet[:5] if kind == TYPE_DATA else b""
+            if same:
+                run.append(packet)
             elif kind == TYPE_RESP:
                 self._respReceived(packet, path, now)
             else:
                 self._dialling.retry(packet, now)
+        if run:
+            self._dataReceived(run, path, now)
         if drill is not None:
             self._observe(now)
 
-    def _dataReceived(self, slot: Slot, packet: bytes, path: IPath, now: float) -> None:
+    def _dataReceived(self, packets: Sequence[bytes], path: IPath, now: float) -> None:
+        """
+        Take DATA of one session.
+        """
+        slot = self._slots.get(int.from_bytes(packets[0][1:5], "little"))
+        if slot is None:
+            return
         session = slot.session
         largest = session.replay.largest
-        plain = session.open(packet)
-        if plain is None:
+        before = session.bytesReceived
+        opened = session.openMany(packets)
+        if not opened:
             return
-        counter = session.lastOpened
-        size = len(packet)
+        size = session.bytesReceived - before
         self._bytesReceived += size
-        if counter > largest:
-            self._packetsInOrder += 1
-            self._packetsExpected += counter - largest
         if slot.confirmsAt:
             slot.confirmsAt = []
         if self._slots.isHalfOpen(slot):
             self._establish(slot, now)
         self._heard(path, size, now)
+        heard = Heard(largest)
+        violation = None
         try:
-            heard = self._inbox.take(plain, path, slot.sent, now)
+            self._inbox.take(opened, heard, path, slot.sent, now)
         except BadPacket as error:
-            self.close(PROTOCOL_VIOLATION, str(error), now)
-            return
+            violation = str(error)
         self._events.extend(heard.events)
+        self._packetsInOrder += heard.newest
+        self._packetsExpected += heard.largest - largest
+        if violation is not None:
+            self.close(PROTOCOL_VIOLATION, violation, now)
+            return
         if heard.elicits:
-            slot.owesAck(now, counter > largest + 1)
+            slot.owesAck(now, heard.elicits, heard.largest - largest > heard.newest)
         if heard.media:
             self._liveness.mediaCame(now)
         if heard.close is not None:
             self.endDrill(now)
             self._finish(heard.close.code, heard.close.text, byPeer=True)
             return
-        newest = counter > largest and slot is self._slots.current
-        self._routing.read(heard, path, newest, now)
+        self._routing.read(heard, path, slot is self._slots.current, now)
 
     def _heard(self, path: IPath, size: int, now: float) -> None:
         self._routing.heard(path, size, now)
@@ -516,9 +537,9 @@ class Link:
         if restarted:
             self._inbox.reset()
             self._outbox.clear()
-            # Frames that went to the old instance mean nothing to the new one.
-            for other in self._slots:
-                other.sent.clear()
+            # Its keys go with it, and the frames that they carried.
+            if self._slots.current is not None:
+                self._account(self._slots.current)
         elif self._liveness.impaired:
             self._inbox.resume()
         self._peerInstance = slot.instance
@@ -559,6 +580,12 @@ class Link:
             self._keysHeld(now)
         self._events.extend(self._inbox.timerFired(now))
         self._routing.timerFired(now)
+        current = self._paths.current
+        if current is not None:
+            # Half is left, so that what comes next is not refused again.
+            congested = current.congested(now, 0.5)
+            if self._outbox.looks(congested, now):
+                self._events.append(KeyFrameWanted())
         if self._watching:
             self._routing.watch(now)
         self._observe(now)
@@ -624,12 +651,17 @@ class Link:
         batches: Batches = {}
         if not self.finished:
             dropped = self._outbox.dropped
+            current = self._paths.current
+            size = current.size if current is not None else 0
             try:
                 self._packing.fill(batches, self._farewell(now), now)
             except SessionExhausted:
                 # The timer finds the dead keys and the handshakes replace them.
                 self.timerFired(now)
-            if self._outbox.dropped > dropped:
+            if current is not None and current.size < size:
+                self._events.append(PathNarrow(current.path, current.size))
+                self._events.append(KeyFrameWanted())
+            elif self._outbox.dropped > dropped:
                 self._events.append(KeyFrameWanted())
             if self._closing is not None and not self._closesAt:
                 self._finish(*self._closing, byPeer=False)
@@ -639,11 +671,13 @@ class Link:
         self._answers.clear()
         for batch in batches.values():
             self._bytesSent += sum(map(len, batch))
-        if self._drill is None:
-            return list(batches.items())
-        passed = self._drill.passed(batches.items(), now)
-        self._observe(now)
-        return passed
+        leaving = list(batches.items())
+        if self._drill is not None:
+            leaving = self._drill.passed(leaving, now)
+            self._observe(now)
+        for path, batch in leaving:
+            self._paths.given(path, batch, now)
+        return leaving
 
     def _farewell(self, now: float) -> bytes | None:
         """

@@ -128,7 +128,12 @@ class Node:
         touched: dict[Link, None] = {}
         run: list[bytes] = []
         owner: Link | None = None
+        # What DATA for the same session as the last begins with.
+        same = b""
         for packet in packets:
+            if same and packet.startswith(same):
+                run.append(packet)
+                continue
             link = self._owner(packet)
             if link is None:
                 if packet[:1] == bytes((TYPE_INIT,)):
@@ -140,6 +145,7 @@ class Node:
                 owner.receive(run, path, now)
                 run = []
             owner = link
+            same = packet[:5] if packet[0] == TYPE_DATA else b""
             run.append(packet)
             touched[link] = None
         if owner is not None:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 from rootstream.protocol.constants import (
     AUDIO_DEADLINE,
+    BACKLOG_LOOK,
     BURST_PACKETS,
-    MAX_BACKLOG,
     PACED_PACKETS_PER_SECOND,
     VIDEO_DEADLINE,
 )
@@ -27,6 +27,7 @@ class Outbox:
 
     @ivar needKey: video frames are refused until a key frame comes.
     @ivar dropped: video frames refused or given up.
+    @ivar lookAt: when to look whether the path has room for a key frame again.
     """
 
     def __init__(self) -> None:
@@ -35,21 +36,34 @@ class Outbox:
         self._pacedUntil = 0.0
         self.needKey = False
         self.dropped = 0
+        self.lookAt: float | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def admitVideo(self, keyFrame: bool, backlog: int) -> bool:
+    def admitVideo(self, keyFrame: bool, congested: bool, now: float) -> bool:
         """
-        Whether a video frame may be queued, with ``backlog`` bytes still waiting
-        in the transport.  Say so before chunking it.
+        Whether a video frame may be queued, on a path that is ``congested`` or not.
         """
-        if backlog > MAX_BACKLOG or (self.needKey and not keyFrame):
+        if congested or (self.needKey and not keyFrame):
+            if congested and self.lookAt is None:
+                self.lookAt = now + BACKLOG_LOOK
             self.needKey = True
             self.dropped += 1
             return False
         self.needKey = False
+        self.lookAt = None
         return True
+
+    def looks(self, congested: bool, now: float) -> bool:
+        """
+        Whether to ask for a key frame now: video was refused, and it need not be any
+        more.
+        """
+        if self.lookAt is None or now < self.lookAt:
+            return False
+        self.lookAt = now + BACKLOG_LOOK if congested else None
+        return not congested
 
     def addVideo(self, chunks: Sequence[bytes], now: float) -> None:
         """
@@ -76,12 +90,22 @@ class Outbox:
             if frame:
                 self._dropFrame(frame)
 
+    def giveUpVideo(self) -> None:
+        """
+        Drop all video: it is cut into packets that do not get through.
+        """
+        frames = {frame for _, _, frame in self._queue if frame}
+        self._queue = deque(each for each in self._queue if not each[2])
+        self.dropped += len(frames)
+        self.needKey = True
+
     def clear(self) -> None:
         """
         Drop everything: the peer that it was for is gone.
         """
         self._queue.clear()
         self.needKey = False
+        self.lookAt = None
 
     def take(self, now: float, paced: bool) -> list[tuple[bytes, float]]:
         """
@@ -115,8 +139,9 @@ class Outbox:
 
     def nextTimer(self) -> float | None:
         """
-        When `take` will give more, if there is more.
+        When `take` will give more, or `looks` has something to say, if ever.
         """
         # A quarter of a burst is worth waking up for; one packet is not.
         wait = BURST_PACKETS / 4 / PACED_PACKETS_PER_SECOND
-        return self._pacedUntil + wait if self._queue else None
+        times = [self._pacedUntil + wait if self._queue else None, self.lookAt]
+        return min((at for at in times if at is not None), default=None)

@@ -14,6 +14,7 @@ from rootstream.protocol.constants import (
     ACK_BITS,
     ACK_INTERVAL,
     MIN_DATA,
+    SMALL_PACKET,
 )
 from rootstream.protocol.failover import Failover
 from rootstream.protocol.frames import Ack, FrameType
@@ -187,11 +188,16 @@ class Packing:
         target, self._againOn = self._againOn, None
         for each in self._slots:
             if target is not None:
-                self._extend(batches, target, each.sent.unacknowledged(now))
+                again = each.sent.unacknowledged(target.size, now)
+                self._extend(batches, target, again)
             elif current.path.transport == Transport.UDP:
                 # A stream repeats by itself.
-                again = each.sent.due(self._roundTrip, self._timeout, now)
+                again = each.sent.due(self._roundTrip, self._timeout, current.size, now)
                 self._extend(batches, current, again)
+                if each.sent.blackHole.found and current.size > SMALL_PACKET:
+                    # What is cut already is too large, and what was sent is lost.
+                    current.size = SMALL_PACKET
+                    self._outbox.giveUpVideo()
 
     def _extend(self, batches: Batches, state: PathState, packets: list[bytes]) -> None:
         if packets:

@@ -14,17 +14,22 @@ This module keeps the books and decides; `rootstream.protocol.link` sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from rootstream.interfaces import IPath, Transport
+from rootstream.protocol.backlog import Backlog
 from rootstream.protocol.constants import (
     AMPLIFICATION,
     CHALLENGE_ATTEMPTS,
     CHALLENGE_SIZE,
+    MAX_BACKLOG,
+    MAX_BACKLOG_DELAY,
+    MAX_PACKET,
     MAX_UNVALIDATED_PATHS,
     MAX_VALIDATED_PATHS,
     PATH_PROBE_HOLD,
+    RECORD_HEADER,
 )
 
 
@@ -44,6 +49,10 @@ class PathState:
     challenge: bytes | None = None
     challengeAt: float = 0.0
     challengesLeft: int = 0
+    #: How large a packet may be on it.
+    size: int = MAX_PACKET
+    #: What waits in it, if it is a stream.
+    waiting: Backlog = field(default_factory=Backlog)
 
     def allows(self, size: int) -> bool:
         """
@@ -52,6 +61,18 @@ class PathState:
         if self.validated or self.ours:
             return True
         return self.sent + size <= AMPLIFICATION * self.received
+
+    def congested(self, now: float, share: float = 1.0) -> bool:
+        """
+        Whether more waits in it than may, or more than that ``share``.
+        """
+        backlog = self.path.backlog
+        if not backlog:
+            return False
+        return (
+            backlog > share * MAX_BACKLOG
+            or self.waiting.delay(backlog, now) > share * MAX_BACKLOG_DELAY
+        )
 
 
 class Paths:
@@ -98,9 +119,13 @@ class Paths:
             state = self._paths[path] = PathState(path)
         state.received += size
         state.lastHeard = now
-        return self._forgetOne(state)
+        return self.trim(state)
 
-    def _forgetOne(self, heard: PathState) -> PathState | None:
+    def trim(self, new: PathState) -> PathState | None:
+        """
+        Forget a path, other than the ``new`` one, if there are too many.  Returns its
+        books, if any.
+        """
         if len(self._paths) <= MAX_UNVALIDATED_PATHS:
             return None
         crowd = [state for state in self._paths.values() if not state.validated]
@@ -108,11 +133,16 @@ class Paths:
             crowd = [state for state in self._paths.values() if state.validated]
             if len(crowd) <= MAX_VALIDATED_PATHS:
                 return None
-        needed = (heard, self.current, self._candidate)
-        # A connection took more to make than an address that datagrams came from.
+        needed = (new, self.current, self._candidate)
+        # What we chose is where the peer is to be found again, and a connection took
+        # more to make than an address that datagrams came from.
         forgotten = min(
             (state for state in crowd if state not in needed),
-            key=lambda state: (state.path.transport != Transport.UDP, state.lastHeard),
+            key=lambda state: (
+                state.ours,
+                state.path.transport != Transport.UDP,
+                state.lastHeard,
+            ),
         )
         del self._paths[forgotten.path]
         return forgotten
@@ -137,6 +167,15 @@ class Paths:
             state = self._paths[path] = PathState(path)
         state.ours = True
         return state
+
+    def given(self, path: IPath, packets: Sequence[bytes], now: float) -> None:
+        """
+        These packets are about to go out on ``path``: if it is a stream, they wait.
+        """
+        state = self._paths.get(path)
+        if state is not None and path.transport != Transport.UDP:
+            size = sum(map(len, packets)) + RECORD_HEADER * len(packets)
+            state.waiting.give(size, path.backlog, now)
 
     def use(self, state: PathState) -> None:
         """
@@ -214,12 +253,15 @@ class Paths:
         if not state.validated:
             self.challenge(state, CHALLENGE_ATTEMPTS, now)
 
-    def distrust(self, state: PathState) -> None:
+    def distrust(self, state: PathState) -> PathState | None:
         """
         Nothing gets through on ``state`` any more: it has to be validated anew.
+
+        Returns the books of the path that had to be forgotten, as `heard` does.
         """
         state.validated = False
         state.sent = state.received = 0
+        return self.trim(state)
 
     def challenge(self, state: PathState, attempts: int, now: float) -> None:
         """

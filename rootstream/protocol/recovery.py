@@ -21,9 +21,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from rootstream.protocol.blackhole import BlackHole
 from rootstream.protocol.constants import (
     ACK_BITS,
     LOSS_REORDER,
+    MAX_PACKET,
     MAX_SENT_BYTES,
     MINIMUM_PATIENCE,
     SENT_LIFE,
@@ -40,6 +42,7 @@ class _Sent:
     #: The newest counter when it was last sent.  A copy has the counter of the
     #: first, so this is what tells whether a later packet has overtaken it.
     newest: int
+    size: int
 
 
 class SentPackets:
@@ -53,6 +56,7 @@ class SentPackets:
     @ivar lost: packets that were given up.
     @ivar acknowledged: packets that arrived.
     @ivar resent: copies sent again.
+    @ivar blackHole: whether it is the large ones that are missing.
     """
 
     def __init__(self) -> None:
@@ -65,6 +69,7 @@ class SentPackets:
         self.lost = 0
         self.acknowledged = 0
         self.resent = 0
+        self.blackHole = BlackHole()
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -91,22 +96,31 @@ class SentPackets:
         then; without, it is only counted.
         """
         self._newest = counter
+        size = len(packet)
         if deadline is None:
-            self._sent[counter] = _Sent(None, now + SENT_LIFE, now, counter)
+            self._sent[counter] = _Sent(None, now + SENT_LIFE, now, counter, size)
             return
-        self._sent[counter] = _Sent(packet, deadline, now, counter)
-        self._bytes += len(packet)
+        self._sent[counter] = _Sent(packet, deadline, now, counter, size)
+        self._bytes += size
         while self._bytes > MAX_SENT_BYTES:
             self._giveUp(next(iter(self._sent)))
 
-    def _drop(self, counter: int) -> None:
-        packet = self._sent.pop(counter).packet
-        if packet is not None:
-            self._bytes -= len(packet)
+    def _drop(self, counter: int) -> _Sent:
+        one = self._sent.pop(counter)
+        if one.packet is not None:
+            self._bytes -= one.size
+        return one
 
     def _giveUp(self, counter: int) -> None:
         self._drop(counter)
         self.lost += 1
+
+    def _arrived(self, counter: int) -> None:
+        one = self._drop(counter)
+        if one.size == MAX_PACKET:
+            self.blackHole.largeArrived(one.newest)
+        else:
+            self.blackHole.smallArrived(counter)
 
     def received(self, ack: Ack, now: float) -> bool:
         """
@@ -116,7 +130,7 @@ class SentPackets:
         sent = self._sent
         before = len(sent)
         if ack.largest in sent:
-            self._drop(ack.largest)
+            self._arrived(ack.largest)
         # Most of an ACK repeats the one before.
         fresh = ack.bitmap
         ahead = ack.largest - self._last.largest
@@ -128,7 +142,7 @@ class SentPackets:
         for arrived in reversed(f"{fresh:b}"):
             counter -= 1
             if arrived == "1" and counter in sent:
-                self._drop(counter)
+                self._arrived(counter)
         gained = before - len(sent)
         if gained:
             self.acknowledged += gained
@@ -137,9 +151,11 @@ class SentPackets:
         self.largest = max(self.largest, min(ack.largest, self._newest))
         return gained > 0
 
-    def due(self, roundTrip: float, timeout: float, now: float) -> list[bytes]:
+    def due(
+        self, roundTrip: float, timeout: float, size: int, now: float
+    ) -> list[bytes]:
         """
-        The packets to send again now.
+        The packets to send again now, of at most ``size`` bytes.
 
         A packet counts as missing when one sent ``LOSS_REORDER`` later has
         arrived, or any later one and 9/8 of ``roundTrip`` has passed (RFC 9002,
@@ -151,10 +167,12 @@ class SentPackets:
             counter, one = next(iter(sent.items()))
             if now < self._missingAt(one, roundTrip, timeout):
                 break
+            if one.size == MAX_PACKET:
+                self.blackHole.largeMissed(one.newest)
             if now >= one.deadline:
                 self._giveUp(counter)
                 continue
-            if one.packet is not None:
+            if one.packet is not None and one.size <= size:
                 again.append(one.packet)
             # What is only counted moves on in the line as well.
             one.sentAt = now
@@ -163,14 +181,18 @@ class SentPackets:
         self.resent += len(again)
         return again
 
-    def unacknowledged(self, now: float) -> list[bytes]:
+    def unacknowledged(self, size: int, now: float) -> list[bytes]:
         """
         All packets that are not acknowledged and not too late, to be sent again on
-        another path.
+        another path, which passes ``size`` bytes.
         """
+        # What was lost on the other one says nothing of it.
+        self.blackHole.restart(self._newest)
         again: list[bytes] = []
         for one in self._sent.values():
-            if one.packet is not None and now < one.deadline:
+            if one.packet is None or one.size > size:
+                continue
+            if now < one.deadline:
                 again.append(one.packet)
                 one.sentAt = now
                 one.newest = self._newest

@@ -78,6 +78,25 @@ class ReplayWindow:
         ring[block % _WORDS] = word | bit
         return True
 
+    def markNext(self, count: int) -> None:
+        """
+        Remember the ``count`` counters that follow the largest, all below what a key
+        may be used for: a word at a time.
+        """
+        ring = self._ring
+        first = self.largest + 1
+        self.largest += count
+        while count > 0:
+            # Of this word, the bits from `first` on; they run downwards.
+            start = first & 63
+            part = min(count, 64 - start)
+            bits = ((1 << part) - 1) << (64 - start - part)
+            place = (first >> 6) % _WORDS
+            # A word that begins here still holds what is too old to look back on.
+            ring[place] = ring[place] | bits if start else bits
+            first += part
+            count -= part
+
     def received(self, base: int, count: int) -> int:
         """
         Which of the ``count`` counters below ``base`` were marked: bit ``i`` is

@@ -23,6 +23,7 @@ from rootstream.protocol.events import (
     PathAuthenticated,
     PathDropped,
     PathMoved,
+    PathValidated,
     Suspect,
 )
 from rootstream.protocol.failover import Failover
@@ -94,7 +95,12 @@ class Routing:
         """
         Make ``path``, which we dialled, a standby path.
         """
-        self._paths.challenge(self._paths.add(path), CHALLENGE_ATTEMPTS, now)
+        self._paths.challenge(self._chosen(path), CHALLENGE_ATTEMPTS, now)
+
+    def _chosen(self, path: IPath) -> PathState:
+        state = self._paths.add(path)
+        self._dropped(self._paths.trim(state))
+        return state
 
     def askAll(self, now: float) -> None:
         """
@@ -144,6 +150,9 @@ class Routing:
             if state is not None and path.transport != Transport.UDP:
                 # A connection that the peer made ahead of need.
                 self._paths.challenge(state, CHALLENGE_ATTEMPTS, now)
+        self._dropped(forgotten)
+
+    def _dropped(self, forgotten: PathState | None) -> None:
         if forgotten is not None:
             self._tell(PathDropped(forgotten.path))
 
@@ -153,10 +162,10 @@ class Routing:
         """
         self._failover.recovered()
 
-    def read(self, heard: Heard, path: IPath, newest: bool, now: float) -> None:
+    def read(self, heard: Heard, path: IPath, inUse: bool, now: float) -> None:
         """
-        What a packet that came by ``path`` says of paths; ``newest`` when it was
-        sent after all that came before.
+        What packets that came by ``path`` say of paths; ``inUse`` when they are of the
+        session that is sent on.
         """
         if heard.progress:
             self._failover.acknowledged(now)
@@ -173,7 +182,8 @@ class Routing:
             if elsewhere:
                 self._paths.follow(path, now)
         # Without a path any sign of the peer will do.
-        if elsewhere and newest and (heard.moving or current is None):
+        moving = heard.newest if current is None else heard.moving
+        if elsewhere and moving and inUse:
             patience = max(3 * self._inbox.roundTrip.rto, OLD_PATH_PATIENCE)
             self._paths.question(path, patience if current else 0.0, now)
 
@@ -181,7 +191,10 @@ class Routing:
         new = not state.validated
         self._paths.responded(state)
         self._failover.responded(state, now)
-        if new and state is self._failover.doubled(now):
+        if not new:
+            return
+        self._tell(PathValidated(state.path))
+        if state is self._failover.doubled(now):
             # It comes after the trouble began: it has missed what is under way.
             self._packing.again(state)
 
@@ -225,7 +238,7 @@ class Routing:
             return
         down = current.path.transport == Transport.UDP != target.path.transport
         if down or not self._paths.deliberate:
-            self._paths.distrust(current)
+            self._dropped(self._paths.distrust(current))
 
     def watch(self, now: float) -> None:
         """
@@ -255,7 +268,7 @@ class Routing:
         replacement = failover.replacement(now)
         if replacement is not None:
             cause = self._silence(replacement)
-            self._paths.distrust(current)
+            self._dropped(self._paths.distrust(current))
             self._move(replacement, cause, now)
             return
         failover.keepsAlive(now)
@@ -307,4 +320,4 @@ class Routing:
             return None
         if not self._known:
             return None
-        return self._paths.add(next(reversed(self._known)))
+        return self._chosen(next(reversed(self._known)))

@@ -55,12 +55,12 @@ class Slot:
         """
         return self.stale or self.session.needsRekey(now)
 
-    def owesAck(self, now: float, hole: bool) -> None:
+    def owesAck(self, now: float, count: int, hole: bool) -> None:
         """
-        A packet came that asks for an acknowledgement; ``hole`` when some before
-        it did not.
+        ``count`` packets came that ask for an acknowledgement; ``hole`` when some
+        before them did not.
         """
-        self.ackCount += 1
+        self.ackCount += count
         if self.ackCount >= ACK_EVERY_PACKETS:
             self.ackAt = now
             return
@@ -128,11 +128,18 @@ class Slots:
         Make ``slot`` the current session; the current one becomes the previous.
         """
         for other in list(self._half.values()):
-            if other is not slot:
-                self._remove(other)
-        self._half.clear()
+            if other is slot:
+                # Later ones stay: the peer may have gone on to them before this one's
+                # first packet came.
+                del self._half[slot.session.localIndex]
+                break
+            self._remove(other)
         if self.previous is not None:
             self._remove(self.previous)
+        if self.current is not None and self.current.instance != slot.instance:
+            # Nobody is left who could send under these keys, but for somebody who
+            # kept packets of the instance that is gone.
+            self._remove(self.current)
         self.previous = self.current
         if self.previous is not None:
             self.previous.deadAt = min(self.previous.deadAt, now + PREVIOUS_KEY_LIFE)

@@ -15,6 +15,7 @@ that suspects its path sends again, but only for so long and in so much memory.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,20 +44,24 @@ _NEVER: Final = float("-inf")
 
 _PLACE = struct.Struct("<IHH")
 _ABOUT = struct.Struct("<BIH")
-_FLAGS: Final = 8
-#: Where the part of the header is that all chunks of a frame share.
-_SHARED: Final = slice(6, VIDEO_HEADER)
+_KIND: Final = bytes((FrameType.VIDEO,))
+# Where in a chunk, type included, its flags are, the part of its header that all chunks
+# of a frame share, and its data.
+_FLAGS: Final = 9
+_DATA: Final = 1 + VIDEO_HEADER
+_SHARED: Final = slice(7, _DATA)
 
 
-def chunk(frameId: int, frame: VideoFrame) -> list[bytes]:
+def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]:
     """
-    Cut a frame into the plaintexts of packets, ready to seal.
+    Cut a frame into the plaintexts of packets, ready to seal, with at most ``size``
+    bytes of it each.
     """
     data = memoryview(frame.data)
-    count = -(-len(data) // MAX_CHUNK)
+    count = -(-len(data) // size)
     if not 0 < count <= MAX_CHUNKS:
         raise LocalError(
-            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * MAX_CHUNK} can "
+            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * size} can "
             "be sent: lower the bitrate or the quality"
         )
     if not (0 <= frame.timestamp < 1 << 48 and 0 <= frame.reorder <= MAX_REORDER):
@@ -66,16 +71,15 @@ def chunk(frameId: int, frame: VideoFrame) -> list[bytes]:
         frame.timestamp & _MASK,
         frame.timestamp >> 32,
     )
-    kind = bytes([FrameType.VIDEO])
-    place = _PLACE.pack
     join = b"".join
+    place = _PLACE.pack
     return [
         join(
             (
-                kind,
+                _KIND,
                 place(frameId, index, count),
                 about,
-                data[index * MAX_CHUNK : (index + 1) * MAX_CHUNK],
+                data[index * size : (index + 1) * size],
             )
         )
         for index in range(count)
@@ -145,40 +149,60 @@ class Reassembler:
 
     def receive(self, body: bytes, now: float) -> list[VideoReceived | VideoLost]:
         """
-        Take the body of a VIDEO frame, and say what came of it.
+        Take the body of one VIDEO frame, and say what came of it.
         """
-        if len(body) <= VIDEO_HEADER:
-            raise BadPacket("a video chunk without data")
-        frameId, index, count = _PLACE.unpack_from(body)
-        if index >= count or count > MAX_CHUNKS:
-            raise BadPacket("a video chunk outside its frame")
-        frame = self._frames.get(frameId) or self._begin(frameId, body, now)
-        if frame is None:
-            return []
-        chunks = frame.chunks
-        if chunks is None:
-            return []
-        data = body[VIDEO_HEADER:]
-        last = index == count - 1
-        if body[_SHARED] != frame.shared or (
-            not last and frame.size and len(data) != frame.size
-        ):
-            self._spoil(frame)
-            return self._drain(_NEVER)
-        if index in chunks:
-            return []
-        if not last:
-            frame.size = len(data)
-        chunks[index] = data
-        frame.held += len(data)
-        self.bytesHeld += len(data)
-        if len(chunks) == count:
-            self._complete(frame, chunks)
-        elif self._partial > MAX_PARTIAL_FRAMES:
-            self._spoilOldest()
-        elif not self._isFull():
-            return []
-        return self._drain(_NEVER)
+        delivered: list[VideoReceived | VideoLost] = []
+        self.receiveMany((_KIND + body,), delivered, now)
+        return delivered
+
+    def receiveMany(
+        self,
+        chunks: Sequence[bytes],
+        delivered: list[VideoReceived | VideoLost],
+        now: float,
+    ) -> None:
+        """
+        Take VIDEO frames, types included, and add to ``delivered`` what came of them,
+        also if `BadPacket` is raised for one of them.
+        """
+        frames = self._frames
+        place = _PLACE.unpack_from
+        lastId = -1
+        frame: _Frame | None = None
+        for chunk in chunks:
+            size = len(chunk) - _DATA
+            if size <= 0:
+                raise BadPacket("a video chunk without data")
+            frameId, index, count = place(chunk, 1)
+            if index >= count or count > MAX_CHUNKS:
+                raise BadPacket("a video chunk outside its frame")
+            if frameId != lastId:
+                frame = frames.get(frameId) or self._begin(frameId, chunk, now)
+                lastId = frameId
+            if frame is None or (held := frame.chunks) is None:
+                continue
+            last = index == count - 1
+            if chunk[_SHARED] != frame.shared or (
+                not last and frame.size and size != frame.size
+            ):
+                self._spoil(frame)
+            elif index in held:
+                continue
+            else:
+                if not last:
+                    frame.size = size
+                held[index] = chunk[_DATA:]
+                frame.held += size
+                self.bytesHeld += size
+                if len(held) == count:
+                    self._complete(frame, held)
+                elif self._partial > MAX_PARTIAL_FRAMES:
+                    self._spoilOldest()
+                elif not self._isFull():
+                    continue
+            delivered += self._drain(_NEVER)
+            # It may be gone.
+            lastId = -1
 
     def timerFired(self, now: float) -> list[VideoReceived | VideoLost]:
         """

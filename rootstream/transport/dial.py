@@ -68,6 +68,12 @@ class IHandshaker(Protocol):
         stops sending on that path.
         """
 
+    def join(self, path: IPath) -> Deferred[None]:
+        """
+        Make ``path`` one of the session that there is; fires when the peer has answered
+        on it.
+        """
+
 
 class IDatagramPort(Protocol):
     """
@@ -254,7 +260,7 @@ class DualConnector:
             self._factoryStarted = False
 
     def _dial(self, candidates: Sequence[Candidate]) -> Deferred[IPath]:
-        ways = self._overStreams(candidates, self._shakeHandsOn)
+        ways = self._overStreams(candidates, self._handshaker.handshake)
         if self._udp:
             ways[Transport.UDP] = lambda: self._dialUDP(candidates)
         timed = self._timed(ways)
@@ -302,11 +308,12 @@ class DualConnector:
     def dialStandby(self) -> Deferred[IPath]:
         """
         A connection without a handshake, for a session that there is: TCP, and TLS as
-        long after it as in any attempt.
+        long after it as in any attempt.  One that somebody on the way accepts in the
+        peer's place is none.
         """
 
         def dial(candidates: Sequence[Candidate]) -> Deferred[IPath]:
-            ways = self._timed(self._overStreams(candidates, _pathOf))
+            ways = self._timed(self._overStreams(candidates, self._handshaker.join))
             return firstOf(self._reactor, list(ways.values()))
 
         return resolve(self._reactor, self._host, self._port, self._lookUp).addCallback(
@@ -316,18 +323,18 @@ class DualConnector:
     def _overStreams(
         self,
         candidates: Sequence[Candidate],
-        use: Callable[[PacketStream], IPath | Deferred[IPath]],
+        ask: Callable[[IPath], Deferred[None]],
     ) -> dict[Transport, Callable[[], Deferred[IPath]]]:
         """
-        The ways by TCP and by TLS, as far as they are allowed, that end in what ``use``
-        makes of the connection.
+        The ways by TCP and by TLS, as far as they are allowed, that end when the peer
+        has answered to what ``ask`` does on the connection.
         """
 
         def tcp(candidate: Candidate) -> Deferred[IPath]:
-            return self._connectTCP(candidate).addCallback(use)
+            return self._connectTCP(candidate).addCallback(self._answered, ask)
 
         def tls(candidate: Candidate) -> Deferred[IPath]:
-            return self._connectTLS(candidate).addCallback(use)
+            return self._connectTLS(candidate).addCallback(self._answered, ask)
 
         ways: dict[Transport, Callable[[], Deferred[IPath]]] = {}
         if self._tcp:
@@ -368,16 +375,18 @@ class DualConnector:
         ]
         return firstOf(self._reactor, ways)
 
-    def _shakeHandsOn(self, stream: PacketStream) -> Deferred[IPath]:
+    def _answered(
+        self, stream: PacketStream, ask: Callable[[IPath], Deferred[None]]
+    ) -> Deferred[IPath]:
         path = stream.path
         assert path is not None
         lostBecause = ""
-        handshake = self._handshaker.handshake(path)
+        answer = ask(path)
 
         def lost(reason: str) -> str:
             nonlocal lostBecause
             lostBecause = reason
-            handshake.cancel()
+            answer.cancel()
             return reason
 
         def failed(reason: Failure) -> Failure:
@@ -386,15 +395,10 @@ class DualConnector:
 
         stream.ended.addCallback(lost)
         return (
-            handshake.addTimeout(DIAL_TIMEOUT, self._reactor, onTimeoutCancel=_silent)
+            answer.addTimeout(DIAL_TIMEOUT, self._reactor, onTimeoutCancel=_silent)
             .addErrback(failed)
             .addCallback(lambda _: path)
         )
-
-
-def _pathOf(stream: PacketStream) -> IPath:
-    assert stream.path is not None
-    return stream.path
 
 
 def _silent(result: object, seconds: float) -> Failure:

@@ -14,9 +14,10 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 
 from rootstream.errors import AddressRefused, LocalError, PortInUse
 from rootstream.interfaces import IPacketSink
+from rootstream.transport.sockets import bindSocket
 from rootstream.transport.tcp import PacketServerFactory, Strangers
 from rootstream.transport.tls import TLSServerFactory
-from rootstream.transport.udp import PacketDatagrams, UDPPort, bindSocket
+from rootstream.transport.udp import PacketDatagrams, UDPPort
 
 __all__ = ["HostPorts", "listenBoth"]
 
@@ -53,6 +54,13 @@ class HostPorts:
         self.tcp: tuple[IListeningPort, ...] = ()
         self.tls: tuple[IListeningPort, ...] = ()
         self.strangers = strangers
+
+    def renew(self) -> None:
+        """
+        The addresses of this machine have changed: see `UDPPort.renew`.
+        """
+        for port in self.udp:
+            port.renew()
 
     def close(self) -> Deferred[None]:
         """
@@ -95,7 +103,7 @@ def listenBoth(
             _close(sockets)
             raise
     udp = [
-        UDPPort(reactor, PacketDatagrams(sink, clock), skt)
+        UDPPort(reactor, PacketDatagrams(sink, clock), skt, connects=True)
         for skt in sockets
         if skt.type == socket.SOCK_DGRAM
     ]

@@ -9,6 +9,12 @@ that epoll reports ends it.  A pulled cable or a forged ICMP message must not en
 a session, so here such errors are counted, logged at most once a second, and
 otherwise the same as loss.
 
+A host's socket takes what anybody sends, and its buffer can be filled by strangers.
+So a peer that a session was begun with gets a socket of its own beside it, same
+address and port, which the kernel prefers for that peer's datagrams.  Whoever dials
+keeps one socket for all: nobody was told of its port, and a connected one would keep
+its source address when the machine moves to another network.
+
 Whether a packet is worth anything is for the sink to find out.
 """
 
@@ -21,7 +27,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, MessageLengthError
@@ -36,46 +41,39 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rootstream.errors import AddressRefused, LocalError, PortInUse
+from rootstream.errors import AddressRefused
 from rootstream.interfaces import IPacketSink, IPath, Transport
 from rootstream.protocol.constants import MAX_PACKET
+from rootstream.transport.batch import receiveTrain, sendTrain, takesTrains, trains
+from rootstream.transport.sockets import (
+    Destination,
+    bindSocket,
+    connectSocket,
+    familyOf,
+)
 
 __all__ = [
     "PacketDatagrams",
     "UDPPath",
     "UDPPort",
-    "bindSocket",
-    "familyOf",
     "listenPackets",
 ]
 
-#: Datagrams taken in one go, so that TCP and timers get their turn in a flood.
+#: Datagrams taken in one go, or one train more, so that TCP and timers get their turn
+#: in a flood.
 READ_AT_ONCE = 64
 
-#: The default of 208 KiB lost 6 of 10 back-to-back bursts of 48 kB.
-SOCKET_BUFFER = 4 << 20
+#: Sockets of peers beside one of ours; the peers past that share it.
+MAX_PEER_SOCKETS = 256
+
+#: What costs one packet, and says nothing against the socket.
+_LOST = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE, errno.ECONNREFUSED))
+
+#: What says that trains do not go this way: a device, or a tunnel, without offload.
+_NO_TRAINS = frozenset((errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT))
 
 #: Seconds between two log lines about errors of one port.
 LOG_INTERVAL = 1.0
-
-# Not in the socket module; the numbers are Linux's (asm-generic/socket.h,
-# linux/in.h, linux/in6.h).  FORCE may exceed net.core.rmem_max, given CAP_NET_ADMIN.
-_SO_SNDBUFFORCE = 32
-_SO_RCVBUFFORCE = 33
-_IP_MTU_DISCOVER = 10
-_IPV6_MTU_DISCOVER = 23
-#: Never fragment, and never believe an ICMP message about the path's MTU.
-_PMTUDISC_PROBE = 3
-
-#: What a socket's own functions take: two fields for IPv4, four for IPv6.
-Destination = tuple[str, int] | tuple[str, int, int, int]
-
-
-def familyOf(interface: str) -> socket.AddressFamily:
-    """
-    The address family of an IP address; an empty one is all of IPv4, as in Twisted.
-    """
-    return socket.AF_INET6 if ":" in interface else socket.AF_INET
 
 
 def _destination(address: Sequence[Any]) -> Destination:
@@ -110,7 +108,7 @@ class UDPPath:
     __slots__ = ("_datagrams", "_destination", "_hash", "address")
 
     transport = Transport.UDP
-    #: Each datagram leaves from whatever address we have then.
+    #: Each datagram leaves from whatever address we have then (`UDPPort.renew`).
     local = None
     #: What the kernel does not take at once is lost, so nothing ever waits.
     backlog = 0
@@ -146,11 +144,10 @@ class UDPPath:
         pass
 
     def chosen(self) -> None:
-        pass
+        self._datagrams.chosen(self._destination)
 
     def close(self) -> None:
-        # The socket is everybody's.
-        pass
+        self._datagrams.closed(self._destination)
 
 
 class PacketDatagrams(DatagramProtocol):
@@ -208,6 +205,9 @@ class PacketDatagrams(DatagramProtocol):
         transport: Any = self.transport
         if transport is None:
             return
+        if isinstance(transport, UDPPort):
+            transport.sendPackets(packets, destination)
+            return
         for packet in packets:
             try:
                 transport.write(packet, destination)
@@ -217,12 +217,26 @@ class PacketDatagrams(DatagramProtocol):
                 # Twisted's name for EMSGSIZE.
                 self.refused(OSError(errno.EMSGSIZE, "Message too long"))
 
-    def refused(self, error: OSError) -> None:
+    def chosen(self, destination: Destination) -> None:
         """
-        The socket refused to read or write.
+        A session sends to ``destination``.
+        """
+        if isinstance(self.transport, UDPPort):
+            self.transport.connect(destination)
+
+    def closed(self, destination: Destination) -> None:
+        """
+        No session sends to ``destination`` any more.
+        """
+        if isinstance(self.transport, UDPPort):
+            self.transport.disconnect(destination)
+
+    def refused(self, error: OSError, count: int = 1) -> None:
+        """
+        The socket refused to read, or to write ``count`` datagrams.
         """
         name = errno.errorcode.get(error.errno or 0, "unknown")
-        self.errors[name] += 1
+        self.errors[name] += count
         now = self._clock.seconds()
         if now >= self._quietUntil:
             self._quietUntil = now + LOG_INTERVAL
@@ -234,68 +248,41 @@ class PacketDatagrams(DatagramProtocol):
             )
 
 
-@implementer(IReadDescriptor, IListeningPort)
-class UDPPort:
+@implementer(IReadDescriptor)
+class DatagramSocket:
     """
-    A bound UDP socket in a reactor, that no network error can end.
+    A UDP socket in a reactor, that no network error can end.
     """
-
-    _log = Logger()
 
     def __init__(
         self, reactor: IReactorFDSet, datagrams: PacketDatagrams, skt: socket.socket
     ) -> None:
         self._reactor = reactor
         self._socket: socket.socket | None = skt
-        self._family = skt.family
         self.datagrams = datagrams
+        self._takesTrains = self._sendsTrains = takesTrains(skt)
 
-    def startListening(self) -> None:
-        self.datagrams.makeConnection(self)  # type: ignore[arg-type]  # its two calls
+    def startReading(self) -> None:
         self._reactor.addReader(self)
 
-    def stopListening(self) -> Deferred[None]:
+    def close(self) -> None:
         if self._socket is not None:
             self._reactor.removeReader(self)
             self._socket.close()
             self._socket = None
-            self.datagrams.doStop()
-        return succeed(None)
-
-    def getHost(self) -> IPv4Address | IPv6Address:
-        assert self._socket is not None
-        host, port = self._socket.getsockname()[:2]
-        if self._family == socket.AF_INET6:
-            return IPv6Address("UDP", host, port)
-        return IPv4Address("UDP", host, port)
-
-    def pathTo(self, address: tuple[str, int]) -> UDPPath:
-        """
-        See `PacketDatagrams.pathTo`.
-        """
-        return self.datagrams.pathTo(address)
-
-    def write(self, packet: bytes, destination: Destination) -> None:
-        """
-        Send one datagram.
-
-        :raises OSError: if the kernel does not take it; EAGAIN when it is full.
-        """
-        if self._socket is not None:
-            self._socket.sendto(packet, destination)
 
     def doRead(self) -> None:
         # A batch ends where the source changes: a call a packet would cost more
         # than the cryptography.
         batch: list[bytes] = []
         source: Sequence[Any] = ()
+        taken = 0
         for _ in range(READ_AT_ONCE):
-            # The sink may close the port between two batches.
-            if self._socket is None:
-                return
+            # The sink may close the socket between two batches.
+            if self._socket is None or taken >= READ_AT_ONCE:
+                break
             try:
-                # One byte more than a packet may have, to see what was cut.
-                datagram, address = self._socket.recvfrom(MAX_PACKET + 1)
+                datagrams, address = self._receive(self._socket)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -306,9 +293,61 @@ class UDPPort:
                 self.datagrams.datagramsReceived(batch, source)
                 batch = []
             source = address
-            batch.append(datagram)
+            batch += datagrams
+            taken += len(datagrams)
         if batch:
             self.datagrams.datagramsReceived(batch, source)
+
+    def _receive(self, skt: socket.socket) -> tuple[list[bytes], Any]:
+        if self._takesTrains:
+            return receiveTrain(skt, MAX_PACKET)
+        # One byte more than a packet may have, to see what was cut.
+        datagram, address = skt.recvfrom(MAX_PACKET + 1)
+        return [datagram], address
+
+    def send(
+        self, packets: Sequence[bytes], destination: Destination
+    ) -> list[tuple[Sequence[bytes], OSError]]:
+        """
+        Send packets, in trains if the socket takes them; returns what the kernel does
+        not take, with the reason.
+        """
+        refused: list[tuple[Sequence[bytes], OSError]] = []
+        skt = self._socket
+        if skt is None:
+            return refused
+        for train in trains(packets) if self._sendsTrains else (packets,):
+            failure = None
+            if self._sendsTrains and len(train) > 1:
+                try:
+                    self._sendTrain(skt, train, destination)
+                    continue
+                except BlockingIOError as error:
+                    # There is no room for one of them either.
+                    refused.append((train, error))
+                    continue
+                except OSError as error:
+                    failure = error.errno
+            before = len(refused)
+            for packet in train:
+                try:
+                    self._sendOne(skt, packet, destination)
+                except OSError as error:
+                    refused.append(((packet,), error))
+            if failure in _NO_TRAINS and len(refused) == before:
+                # Each of them goes, all of them do not: the way has no offload.
+                self._sendsTrains = False
+        return refused
+
+    def _sendTrain(
+        self, skt: socket.socket, train: Sequence[bytes], destination: Destination
+    ) -> None:
+        sendTrain(skt, train, destination)
+
+    def _sendOne(
+        self, skt: socket.socket, packet: bytes, destination: Destination
+    ) -> None:
+        skt.sendto(packet, destination)
 
     def fileno(self) -> int:
         return -1 if self._socket is None else self._socket.fileno()
@@ -325,88 +364,138 @@ class UDPPort:
             self._reactor.addReader(self)
         else:
             # The reactor is shutting down.
-            self.stopListening()
+            self.close()
 
 
-def bindSocket(kind: socket.SocketKind, interface: str, port: int) -> socket.socket:
+class PeerSocket(DatagramSocket):
     """
-    A non-blocking socket bound to an IP address of this machine.
-
-    IPv6 sockets take IPv6 only, so that both families can have the same port and
-    no IPv4 address arrives in IPv6 clothes.
-
-    :raises PortInUse: if another process has the port.
-    :raises LocalError: if it cannot be bound for another reason.
+    A socket connected to one peer.
     """
-    if interface and not isIPAddress(interface) and not isIPv6Address(interface):
-        # bind() would ask the name service, and wait for it.
-        raise AddressRefused(f"{interface} is not an IP address of this machine")
-    family = familyOf(interface)
-    skt = None
-    try:
-        skt = socket.socket(family, kind)
-        skt.setblocking(False)
-        if family is socket.AF_INET6:
-            skt.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if kind is socket.SOCK_STREAM:
-            # Past connections in TIME_WAIT must not keep a restarted host from its
-            # port.  On UDP the same option would let two processes share one.
-            skt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            skt.bind((interface, port))
-            # Two sockets of that option may both bind; only one may listen.
-            skt.listen(socket.SOMAXCONN)
-        else:
-            _tune(skt)
-            skt.bind((interface, port))
-    except (OSError, OverflowError) as error:
-        if skt is not None:
-            skt.close()
-        raise _explained(error, interface, port) from error
-    return skt
 
+    def _sendTrain(
+        self, skt: socket.socket, train: Sequence[bytes], destination: Destination
+    ) -> None:
+        sendTrain(skt, train, None)
 
-def _explained(error: Exception, interface: str, port: int) -> LocalError:
-    """
-    What to tell the user when a socket cannot be bound.
-    """
-    where = interface or "0.0.0.0"
-    match getattr(error, "errno", None):
-        case errno.EADDRINUSE:
-            return PortInUse(
-                f"port {port} on {where} is in use by another process: "
-                "stop it, or choose another port"
-            )
-        case errno.EACCES | errno.EPERM:
-            return LocalError(
-                f"not allowed to listen on port {port} of {where}: "
-                "choose a port above 1023"
-            )
-        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
-            return AddressRefused(
-                f"this machine does not have the address {where}: "
-                "choose one that it has, or leave the interface out"
-            )
-        case _:
-            return LocalError(f"cannot listen on {where} port {port}: {error}")
-
-
-def _tune(skt: socket.socket) -> None:
-    """
-    Large buffers, and a packet size that no stranger can shrink.
-    """
-    for force, ordinary in (
-        (_SO_RCVBUFFORCE, socket.SO_RCVBUF),
-        (_SO_SNDBUFFORCE, socket.SO_SNDBUF),
-    ):
+    def _sendOne(
+        self, skt: socket.socket, packet: bytes, destination: Destination
+    ) -> None:
         try:
-            skt.setsockopt(socket.SOL_SOCKET, force, SOCKET_BUFFER)
+            skt.send(packet)
+        except BlockingIOError:
+            raise
         except OSError:
-            # Without the privilege the kernel cuts this to what it allows.
-            skt.setsockopt(socket.SOL_SOCKET, ordinary, SOCKET_BUFFER)
-    if skt.family == socket.AF_INET6:
-        skt.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
-    else:
-        skt.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+            # A connected socket also tells here what ICMP messages said, true or
+            # forged, and has forgotten it then.  What is wrong with the packet or
+            # with this machine, it says again.
+            skt.send(packet)
+
+
+@implementer(IListeningPort)
+class UDPPort(DatagramSocket):
+    """
+    A bound UDP socket, and beside it those of peers.
+
+    :param connects: whether a peer gets a socket of its own.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        datagrams: PacketDatagrams,
+        skt: socket.socket,
+        connects: bool = False,
+    ) -> None:
+        super().__init__(reactor, datagrams, skt)
+        self._family = skt.family
+        self._connects = connects
+        #: The peers that sessions send to; None for one that shares our socket.
+        self._peers: dict[Destination, PeerSocket | None] = {}
+
+    def startListening(self) -> None:
+        self.datagrams.makeConnection(self)  # type: ignore[arg-type]  # its two calls
+        self.startReading()
+
+    def stopListening(self) -> Deferred[None]:
+        self.close()
+        return succeed(None)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            for destination in tuple(self._peers):
+                self.disconnect(destination)
+            super().close()
+            self.datagrams.doStop()
+
+    def getHost(self) -> IPv4Address | IPv6Address:
+        assert self._socket is not None
+        host, port = self._socket.getsockname()[:2]
+        if self._family == socket.AF_INET6:
+            return IPv6Address("UDP", host, port)
+        return IPv4Address("UDP", host, port)
+
+    def pathTo(self, address: tuple[str, int]) -> UDPPath:
+        """
+        See `PacketDatagrams.pathTo`.
+        """
+        return self.datagrams.pathTo(address)
+
+    def connect(self, destination: Destination) -> None:
+        """
+        Give a peer a socket of its own, if there is one to be had.
+        """
+        if not self._connects or self._socket is None:
+            return
+        if destination not in self._peers and len(self._peers) >= MAX_PEER_SOCKETS:
+            return
+        if self._peers.get(destination) is not None:
+            return
+        self._peers[destination] = None
+        try:
+            skt = connectSocket(self._socket, destination)
+        except OSError as error:
+            self.datagrams.refused(error)
+            return
+        own = self._peers[destination] = PeerSocket(self._reactor, self.datagrams, skt)
+        own.startReading()
+
+    def disconnect(self, destination: Destination) -> None:
+        """
+        Forget a peer, and close its socket.
+        """
+        own = self._peers.pop(destination, None)
+        if own is not None:
+            own.close()
+
+    def renew(self) -> None:
+        """
+        Give each peer a new socket: the addresses of this machine have changed, and
+        a connected socket keeps the one that it was given.
+        """
+        for destination in tuple(self._peers):
+            self.disconnect(destination)
+            self.connect(destination)
+
+    def sendPackets(self, packets: Sequence[bytes], destination: Destination) -> None:
+        """
+        Send one datagram a packet.  What the kernel refuses is counted and lost.
+        """
+        own = self._peers.get(destination)
+        if own is not None:
+            refused = own.send(packets, destination)
+            gone = [each for each in refused if each[1].errno not in _LOST]
+            if gone:
+                # Its address is gone, or the way from it: ours finds another.
+                own.close()
+                self._peers[destination] = None
+                self.datagrams.refused(gone[0][1])
+                refused = [each for each in refused if each[1].errno in _LOST]
+                again = [packet for train, _ in gone for packet in train]
+                refused += self.send(again, destination)
+        else:
+            refused = self.send(packets, destination)
+        for train, error in refused:
+            self.datagrams.refused(error, len(train))
 
 
 def listenPackets(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as globalReactor
@@ -18,6 +19,9 @@ from twisted.trial.unittest import SkipTest, TestCase
 
 from rootstream.errors import AddressRefused, LocalError, PortInUse
 from rootstream.interfaces import IPath, Transport
+from rootstream.peer import Peer
+from rootstream.protocol.events import Command, Control
+from rootstream.station import Station
 from rootstream.transport import listen
 from rootstream.transport.dial import DualConnector
 from rootstream.transport.listen import HostPorts, listenBoth
@@ -25,6 +29,7 @@ from rootstream.transport.reconnect import PeerReconnector
 from rootstream.transport.tcp import PacketClientFactory, PacketStream
 from rootstream.transport.udp import PacketDatagrams, UDPPort, listenPackets
 from tests.doubles import RecordingSink
+from tests.virtual import identity
 
 reactor: Any = globalReactor
 
@@ -239,6 +244,108 @@ class UDPTests(TransportTestCase):
         client.pathTo(("127.0.0.1", server.getHost().port)).sendPackets([b"y"])
         await self.until(lambda: mine.packets)
         self.assertEqual(mine.packets, [b"y"])
+
+
+def openSockets(port: int) -> int:
+    """
+    How many UDP sockets of this machine have a port.
+    """
+    rows = Path("/proc/net/udp").read_text().splitlines()[1:]
+    return sum(row.split()[1].endswith(f":{port:04X}") for row in rows)
+
+
+class PeerSocketTests(TransportTestCase):
+    """
+    A host's port when strangers fill it (FAULTS, "a wildcard UDP socket's buffer").
+    """
+
+    async def flooded(self, chosen: bool) -> int:
+        """
+        How many of 100 packets of a peer arrive, when 20 000 of a stranger's came
+        before them and the reactor had no time.
+        """
+        sink = RecordingSink()
+        udp = self.host(sink, "").udp[0]
+        to = "127.0.0.1", udp.getHost().port
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+        ):
+            peer.bind(("127.0.0.1", 0))
+            if chosen:
+                udp.pathTo(peer.getsockname()).chosen()
+            for _ in range(20_000):
+                stranger.sendto(b"s" * 100, to)
+            for _ in range(100):
+                peer.sendto(b"p", to)
+            # Nothing more comes, so what is not here after this was lost.
+            stranger.sendto(b"end", to)
+            count = -1
+            while count < len(sink.packets):
+                count = len(sink.packets)
+                pause: Deferred[None] = Deferred()
+                reactor.callLater(0.2, pause.callback, None)
+                await pause
+        self.assertLess(len(sink.packets), 20_000)
+        return sink.packets.count(b"p")
+
+    async def test_flood(self) -> None:
+        """
+        A flood to the shared socket costs a peer that has its own not one packet.
+        """
+        self.assertEqual(await self.flooded(chosen=True), 100)
+
+    async def test_floodOfTheSharedSocket(self) -> None:
+        """
+        Without its own, the same flood costs it all.
+        """
+        self.assertEqual(await self.flooded(chosen=False), 0)
+
+    async def test_descriptors(self) -> None:
+        """
+        F78: closed paths, renewed sockets and a closed port leave no descriptor.
+        """
+        ports = self.host(RecordingSink())
+        self.assertEqual(openSockets(ports.port), 1)
+        paths = [ports.udp[0].pathTo(("127.0.0.1", 1000 + n)) for n in range(300)]
+        for path in paths:
+            path.chosen()
+        self.assertEqual(openSockets(ports.port), 1 + 256)
+        ports.renew()
+        self.assertEqual(openSockets(ports.port), 1 + 256)
+        for path in paths[:200]:
+            path.close()
+        self.assertEqual(openSockets(ports.port), 1 + 56)
+        await ports.close()
+        self.assertEqual(openSockets(ports.port), 0)
+
+    async def test_session(self) -> None:
+        """
+        A host's peer has its own socket from the handshake to the goodbye.
+        """
+        arrived: list[Peer] = []
+        keys = [identity(1).key, identity(2).key]
+        host = Station(
+            reactor,
+            identity(1),
+            admits=lambda remote: remote == keys[1].x25519,
+            arrived=arrived.append,
+        )
+        client = Station(reactor, identity(2))
+        ports = self.host(host)
+        udp = ports.udp[0]
+        way = self.udp(client).pathTo(("127.0.0.1", udp.getHost().port))
+        peer = client.peer(keys[0].x25519, keys[0].fingerprint)
+        shake = peer.handshake(way)
+        await shake
+        await self.until(lambda: arrived and arrived[0].connected)
+        self.assertEqual(openSockets(ports.port), 2)
+        peer.sendControl(Control(Command.PAUSE))
+        await peer.whenDrained()
+        await peer.close()
+        await self.until(lambda: not host.peers)
+        self.assertEqual(openSockets(ports.port), 1)
+        self.assertEqual(dict(udp.datagrams.errors), {})
 
 
 class TCPTests(TransportTestCase):
