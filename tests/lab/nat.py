@@ -83,7 +83,7 @@ class Nat(Namespace):
     def renumber(self, address: str) -> None:
         """
         Have another address of the same network outside, as when the provider gave
-        one, and forget all mappings; the old address is nobody's.
+        one, and forget all mappings.
         """
         old, self.address = self.address, address
         device = ["dev", "outside"]

@@ -130,7 +130,7 @@ class LossTests(LabTests):
         self.stream()
         for loss in (0.05, 0.1, 0.2):
             link.set(loss=loss, burst=3)
-            share = self.watched(f"{loss:.0%} lost", 4.0)
+            share = self.watched(f"{loss:.0%} lost", 3.0)
             self.assertGreater(share, 0.7, self.account())
         self.stayedConnected()
         self.assertEqual(self.sessions(), 1)
