@@ -217,10 +217,7 @@ class Paths:
         New packets of the peer arrive on ``path``, not on the current one: ask
         both, and give the old one ``patience`` seconds to answer.
         """
-        if now < self._quietUntil:
-            return
-        if self._candidate is not None:
-            self._askInstead(self._candidate, self._paths[path], now)
+        if self._candidate is not None or now < self._quietUntil:
             return
         state = self._candidate = self._paths[path]
         self.deliberate = False
@@ -230,18 +227,6 @@ class Paths:
             self.challenge(state, CHALLENGE_ATTEMPTS, now)
         if self.current is not None:
             self.challenge(self.current, CHALLENGE_ATTEMPTS, now)
-
-    def _askInstead(self, candidate: PathState, state: PathState, now: float) -> None:
-        """
-        The peer is elsewhere again before ``candidate`` could answer: its NAT changed
-        twice.  The old path has been asked, and has as long as it had.
-        """
-        if candidate.validated or self.deliberate:
-            return
-        self._candidate = state
-        # An answer may be under way, when packets come by two paths in turn.
-        if not state.validated and state.challenge is None:
-            self.challenge(state, CHALLENGE_ATTEMPTS, now)
 
     def follow(self, path: IPath, now: float) -> None:
         """
