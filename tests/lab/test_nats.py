@@ -76,22 +76,6 @@ class RebindingTests(LabTests):
         ports = {event["address"] for event in self.host.events("path")}
         self.assertGreaterEqual(len(ports), 8, self.account())
 
-    def test_twice(self) -> None:
-        """
-        A port that is taken away again before anybody has answered on it costs little
-        more (F45).
-        """
-
-        def change() -> None:
-            self.natB.rebind()
-            # Until the viewer has spoken up, and nobody has heard it yet.
-            time.sleep(0.06)
-            self.natB.rebind()
-
-        self.countSessions()
-        self.judge(self.changing(change, times=4, every=1.5))
-        self.assertEqual(self.sessions(), 1)
-
     def test_addresses(self) -> None:
         """
         So does a new address each five seconds (F45).
