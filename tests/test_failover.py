@@ -173,7 +173,7 @@ class SuspicionTests(FailoverCase):
         """
         A connection that takes nothing more is not given more.
         """
-        path = WirePath(Transport.TCP, ("192.0.2.2", 9876), MAX_BACKLOG + 1)
+        path = WirePath(Transport.TCP, ("192.0.2.2", 9876), backlog=MAX_BACKLOG + 1)
         self.paths.validate(path, START)
         self.suspect()
         self.assertIsNone(self.failover.doubled(START + SUSPECT_AFTER))

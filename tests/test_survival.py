@@ -610,6 +610,24 @@ class OutageTests(SurvivalCase):
             self.assertEqual(after, before)
             self.assertNothingMissed(wire)
 
+    def test_begunOverTCP(self) -> None:
+        """
+        A session that began over TCP, and in which nothing happens, returns to UDP all
+        the same.
+        """
+        wire = Wire()
+        for side in (wire.a, wire.b):
+            side.weather.blocked.add(UDP)
+        wire.a.dial(wire.b)
+        wire.a.dial(wire.b, TCP)
+        wire.run(0.5)
+        onUDP = WirePath(UDP, wire.b.address)
+        self.assertNotEqual(wire.a.linkTo(wire.b).status().path, onUDP)
+        for side in (wire.a, wire.b):
+            side.weather.blocked.clear()
+        wire.run(3)
+        self.assertEqual(wire.a.linkTo(wire.b).status().path, onUDP)
+
     def test_noAmplification(self) -> None:
         """
         F46: on a path that stopped carrying, the side that did not choose the
