@@ -102,6 +102,8 @@ class Host:
         return self._ports.port
 
     def _networkChanged(self, change: NetworkChange) -> None:
+        if self._ports is not None:
+            self._ports.renew()
         for peer in self.peers:
             peer.networkChanged(change)
 

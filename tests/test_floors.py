@@ -72,11 +72,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.transport.tcp",
     ),
     (
+        "rootstream.transport.batch",
+        "rootstream.transport.network",
         "rootstream.transport.reconnect",
         "rootstream.transport.tls",
-        "rootstream.transport.udp",
     ),
-    ("rootstream.transport.network",),
+    ("rootstream.transport.udp",),
     ("rootstream.transport.listen", "rootstream.transport.netwatch"),
     ("rootstream.transport.dial",),
     (

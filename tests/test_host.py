@@ -229,8 +229,8 @@ class HostTests(SynchronousTestCase):
 
     def test_networkChanged(self) -> None:
         """
-        When the host's network changes its peers are asked at once whether they hear
-        it (F64); a host that is closed has nobody to ask.
+        When the host's network changes its peers get new sockets and are asked at once
+        whether they hear it (F64); a host that is closed has nobody to ask.
         """
         host = self.host()
         self.successResultOf(self.connect(1))
@@ -239,6 +239,7 @@ class HostTests(SynchronousTestCase):
         host_, _ = self.reactor.watching.values()
         host_(NetworkChange("a cable was plugged in"))
         self.assertGreater(self.reactor.net.carried, carried)
+        self.assertEqual(self.reactor.renewals, 1)
         host.close()
         self.reactor.elapse(1.0)
         self.assertEqual(self.reactor.watching, {})

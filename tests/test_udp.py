@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import itertools
 import socket
+import sys
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -61,13 +62,21 @@ NETWORK_ERRNOS = [
 _NUMBERS = itertools.count(99)
 
 
+#: Of linux/udp.h.
+UDP_SEGMENT, UDP_GRO = 103, 104
+
+
 class FakeSocket:
     """
     A socket whose datagrams and errors are told beforehand.
+
+    @ivar calls: how many datagrams each call sent that the socket took.
     """
 
-    def __init__(self, family: int = socket.AF_INET) -> None:
+    def __init__(self, family: int = socket.AF_INET, offload: bool = False) -> None:
         self.family = family
+        self.offload = offload
+        self.calls: list[int] = []
         self.incoming: deque[Any] = deque()
         self.refusals: deque[OSError | None] = deque()
         self.sent: list[tuple[bytes, Any]] = []
@@ -83,11 +92,37 @@ class FakeSocket:
             raise item
         return item[0][:size], item[1]
 
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        assert (level, option, value) == (socket.SOL_UDP, UDP_GRO, 1)
+        if not self.offload:
+            raise OSError(errno.ENOPROTOOPT, "not here")
+
+    def recvmsg(self, size: int, ancillary: int) -> tuple[bytes, Any, int, Any]:
+        if not self.incoming or isinstance(self.incoming[0], OSError):
+            self.recvfrom(size)
+        train, address = self.incoming.popleft()
+        if isinstance(train, bytes):
+            return train, [], 0, address
+        segment = len(train[0]).to_bytes(4, sys.byteorder)
+        return b"".join(train), [(socket.SOL_UDP, UDP_GRO, segment)], 0, address
+
+    def sendmsg(
+        self, train: list[bytes], ancillary: Any, flags: int = 0, to: Any = None
+    ) -> None:
+        [(level, kind, size)] = ancillary
+        assert (level, kind) == (socket.SOL_UDP, UDP_SEGMENT)
+        assert size == len(train[0]).to_bytes(2, sys.byteorder)
+        self._take(train, to)
+
     def sendto(self, packet: bytes, destination: Any) -> None:
+        self._take([packet], destination)
+
+    def _take(self, packets: list[bytes], destination: Any) -> None:
         refusal = self.refusals.popleft() if self.refusals else None
         if refusal is not None:
             raise refusal
-        self.sent.append((packet, destination))
+        self.calls.append(len(packets))
+        self.sent.extend((packet, destination) for packet in packets)
 
     def send(self, packet: bytes) -> None:
         self.sendto(packet, None)
@@ -267,7 +302,6 @@ class UDPPortTests(SynchronousTestCase):
         self.assertTrue(self.socket.closed)
         self.assertNotIn(self.port, self.reactor.readers)
         path.sendPackets([b"x"])
-        self.port.write(b"x", A)
         self.port.doRead()
         self.assertEqual(self.socket.sent, [])
         self.assertEqual(self.port.fileno(), -1)
@@ -317,6 +351,136 @@ class UDPPortTests(SynchronousTestCase):
             AddressRefused, self.port.pathTo, ("fe80::1%nosuch0", 5)
         )
         self.assertIn("nosuch0", str(refused))
+
+
+class TrainTests(SynchronousTestCase):
+    """
+    A port on a kernel with segmentation and receive offload.
+    """
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.sink = RecordingSink()
+        self.socket = FakeSocket(offload=True)
+        self.datagrams = PacketDatagrams(self.sink, self.reactor)
+        self.port = UDPPort(
+            self.reactor,
+            self.datagrams,
+            self.socket,  # type: ignore[arg-type]  # a double
+        )
+        self.port.startListening()
+        self.path = self.port.pathTo(A)
+        self.packets = [bytes([number]) * 1400 for number in range(60)]
+
+    def test_sends(self) -> None:
+        """
+        Packets of one size leave in few calls, in their order; a single one leaves as
+        it always did.
+        """
+        self.path.sendPackets([*self.packets, b"end", b"x" * 1400])
+        self.assertEqual(self.socket.calls, [46, 15, 1])
+        sent = [packet for packet, _ in self.socket.sent]
+        self.assertEqual(sent, [*self.packets, b"end", b"x" * 1400])
+
+    def test_noOffloadThere(self) -> None:
+        """
+        When the way has no offload, which shows with the first train, nothing is lost
+        and no more trains are tried.
+        """
+        self.socket.refusals.append(OSError(errno.EIO, "no checksums"))
+        self.path.sendPackets(self.packets)
+        self.path.sendPackets(self.packets[:3])
+        self.assertEqual(self.socket.calls, [1] * 63)
+        self.assertEqual([packet for packet, _ in self.socket.sent[:60]], self.packets)
+        self.assertEqual(self.datagrams.errors, {})
+
+    def test_refusedForAnotherReason(self) -> None:
+        """
+        A train that the kernel refuses as it refuses each of its packets says nothing
+        against trains.
+        """
+        unreachable = OSError(errno.ENETUNREACH, "no route")
+        self.socket.refusals.extend([unreachable] * 4)
+        self.path.sendPackets(self.packets[:3])
+        invalid = OSError(errno.EINVAL, "too large for the interface")
+        large = OSError(errno.EMSGSIZE, "too large for the interface")
+        self.socket.refusals.extend([invalid, large, large, large])
+        self.path.sendPackets(self.packets[:3])
+        self.assertEqual(self.datagrams.errors, {"ENETUNREACH": 3, "EMSGSIZE": 3})
+        self.path.sendPackets(self.packets[:3])
+        self.assertEqual(self.socket.calls, [3])
+
+    def test_full(self) -> None:
+        """
+        A train for which there is no room is lost whole, and counted whole.
+        """
+        self.socket.refusals.append(BlockingIOError(errno.EAGAIN, "would block"))
+        self.path.sendPackets(self.packets)
+        self.assertEqual(self.socket.calls, [14])
+        self.assertEqual(self.datagrams.errors, {"EAGAIN": 46})
+
+    def test_receives(self) -> None:
+        """
+        A train is a batch; trains of one source in a row are one batch.
+        """
+        self.socket.incoming.append((self.packets[:5], A))
+        self.socket.incoming.append(([b"a" * 700, b"b" * 700, b"end"], A))
+        self.socket.incoming.append((b"alone", B))
+        self.port.doRead()
+        self.assertEqual(
+            self.sink.batches,
+            [
+                ([*self.packets[:5], b"a" * 700, b"b" * 700, b"end"], self.path),
+                ([b"alone"], self.port.pathTo(B)),
+            ],
+        )
+
+    def test_bounded(self) -> None:
+        """
+        One read takes as many datagrams as without trains, and the rest of the last
+        train.
+        """
+        for _ in range(3):
+            self.socket.incoming.append((self.packets[:46], A))
+        self.port.doRead()
+        self.assertEqual(len(self.sink.packets), 92)
+        self.assertEqual(len(self.socket.incoming), 1)
+
+    def test_oversized(self) -> None:
+        """
+        Datagrams too large to be packets are counted, alone or in a train.
+        """
+        self.socket.incoming.append((b"x" * 1401, A))
+        self.socket.incoming.append(([b"x" * 9000, b"x" * 9000, b"y"], A))
+        self.socket.incoming.append((b"", A))
+        self.port.doRead()
+        self.assertEqual(self.sink.packets, [b"y"])
+        self.assertEqual(self.datagrams.dropped, {"oversized": 3, "empty": 1})
+
+    def test_peerSocket(self) -> None:
+        """
+        A peer's own socket sends trains too; what it cannot send any more, the shared
+        one does.
+        """
+        own = FakeSocket(offload=True)
+        self.patch(udp, "connectSocket", lambda listening, destination: own)
+        datagrams = PacketDatagrams(self.sink, self.reactor)
+        port = UDPPort(
+            self.reactor,
+            datagrams,
+            self.socket,  # type: ignore[arg-type]  # a double
+            connects=True,
+        )
+        port.startListening()
+        path = port.pathTo(A)
+        path.chosen()
+        path.sendPackets(self.packets[:10])
+        self.assertEqual(own.calls, [10])
+        own.refusals.extend([OSError(errno.EINVAL, "no such address")] * 21)
+        path.sendPackets(self.packets[:10])
+        self.assertTrue(own.closed)
+        self.assertEqual(self.socket.calls, [10])
+        self.assertEqual(datagrams.errors, {"EINVAL": 1})
 
 
 class PeerSocketTests(SynchronousTestCase):
@@ -504,7 +668,8 @@ class PeerSocketTests(SynchronousTestCase):
             self.socket.sent.clear()
             path.chosen()
             own = self.made[-1]
-            own.refusals.extend([OSError(number, "gone")] * 2)
+            # Each packet is tried twice.
+            own.refusals.extend([OSError(number, "gone")] * 4)
             path.sendPackets([b"1", b"2"])
             self.assertTrue(own.closed)
             self.assertEqual(self.socket.sent, [(b"1", A), (b"2", A)])

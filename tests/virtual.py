@@ -267,6 +267,9 @@ class _Ports:
         self.port = udp.address[1]
         self.tlsPort = tlsPort
 
+    def renew(self) -> None:
+        self._reactor.renewals += 1
+
     def close(self) -> Deferred[None]:
         for port in {self.port, self.tlsPort or self.port}:
             del self._reactor.tcpListeners[self._udp.address[0], port]
@@ -308,6 +311,8 @@ class VirtualReactor(MemoryReactorClock):
         self.tcpListeners: dict[tuple[str, int], Factory[Any]] = {}
         self.pipes: list[_PipeEnd] = []
         self.watching: dict[object, Callable[[NetworkChange], None]] = {}
+        #: How often a host renewed the sockets of its peers.
+        self.renewals = 0
         self.ephemeral = itertools.count(40000)
         # Numbers of zero would hide a clock that was never started.
         self.rightNow = 1000.0

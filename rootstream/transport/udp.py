@@ -44,6 +44,7 @@ from zope.interface import implementer
 from rootstream.errors import AddressRefused
 from rootstream.interfaces import IPacketSink, IPath, Transport
 from rootstream.protocol.constants import MAX_PACKET
+from rootstream.transport.batch import receiveTrain, sendTrain, takesTrains, trains
 from rootstream.transport.sockets import (
     Destination,
     bindSocket,
@@ -58,7 +59,8 @@ __all__ = [
     "listenPackets",
 ]
 
-#: Datagrams taken in one go, so that TCP and timers get their turn in a flood.
+#: Datagrams taken in one go, or one train more, so that TCP and timers get their turn
+#: in a flood.
 READ_AT_ONCE = 64
 
 #: Sockets of peers beside one of ours; the peers past that share it.
@@ -66,6 +68,9 @@ MAX_PEER_SOCKETS = 256
 
 #: What costs one packet, and says nothing against the socket.
 _LOST = frozenset((errno.EAGAIN, errno.ENOBUFS, errno.EMSGSIZE, errno.ECONNREFUSED))
+
+#: What says that trains do not go this way: a device, or a tunnel, without offload.
+_NO_TRAINS = frozenset((errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT))
 
 #: Seconds between two log lines about errors of one port.
 LOG_INTERVAL = 1.0
@@ -103,7 +108,7 @@ class UDPPath:
     __slots__ = ("_datagrams", "_destination", "_hash", "address")
 
     transport = Transport.UDP
-    #: Each datagram leaves from whatever address we have then.
+    #: Each datagram leaves from whatever address we have then (`UDPPort.renew`).
     local = None
     #: What the kernel does not take at once is lost, so nothing ever waits.
     backlog = 0
@@ -200,6 +205,9 @@ class PacketDatagrams(DatagramProtocol):
         transport: Any = self.transport
         if transport is None:
             return
+        if isinstance(transport, UDPPort):
+            transport.sendPackets(packets, destination)
+            return
         for packet in packets:
             try:
                 transport.write(packet, destination)
@@ -223,12 +231,12 @@ class PacketDatagrams(DatagramProtocol):
         if isinstance(self.transport, UDPPort):
             self.transport.disconnect(destination)
 
-    def refused(self, error: OSError) -> None:
+    def refused(self, error: OSError, count: int = 1) -> None:
         """
-        The socket refused to read or write.
+        The socket refused to read, or to write ``count`` datagrams.
         """
         name = errno.errorcode.get(error.errno or 0, "unknown")
-        self.errors[name] += 1
+        self.errors[name] += count
         now = self._clock.seconds()
         if now >= self._quietUntil:
             self._quietUntil = now + LOG_INTERVAL
@@ -252,6 +260,7 @@ class DatagramSocket:
         self._reactor = reactor
         self._socket: socket.socket | None = skt
         self.datagrams = datagrams
+        self._takesTrains = self._sendsTrains = takesTrains(skt)
 
     def startReading(self) -> None:
         self._reactor.addReader(self)
@@ -267,13 +276,13 @@ class DatagramSocket:
         # than the cryptography.
         batch: list[bytes] = []
         source: Sequence[Any] = ()
+        taken = 0
         for _ in range(READ_AT_ONCE):
             # The sink may close the socket between two batches.
-            if self._socket is None:
-                return
+            if self._socket is None or taken >= READ_AT_ONCE:
+                break
             try:
-                # One byte more than a packet may have, to see what was cut.
-                datagram, address = self._socket.recvfrom(MAX_PACKET + 1)
+                datagrams, address = self._receive(self._socket)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -284,9 +293,61 @@ class DatagramSocket:
                 self.datagrams.datagramsReceived(batch, source)
                 batch = []
             source = address
-            batch.append(datagram)
+            batch += datagrams
+            taken += len(datagrams)
         if batch:
             self.datagrams.datagramsReceived(batch, source)
+
+    def _receive(self, skt: socket.socket) -> tuple[list[bytes], Any]:
+        if self._takesTrains:
+            return receiveTrain(skt, MAX_PACKET)
+        # One byte more than a packet may have, to see what was cut.
+        datagram, address = skt.recvfrom(MAX_PACKET + 1)
+        return [datagram], address
+
+    def send(
+        self, packets: Sequence[bytes], destination: Destination
+    ) -> list[tuple[Sequence[bytes], OSError]]:
+        """
+        Send packets, in trains if the socket takes them; returns what the kernel does
+        not take, with the reason.
+        """
+        refused: list[tuple[Sequence[bytes], OSError]] = []
+        skt = self._socket
+        if skt is None:
+            return refused
+        for train in trains(packets) if self._sendsTrains else (packets,):
+            failure = None
+            if self._sendsTrains and len(train) > 1:
+                try:
+                    self._sendTrain(skt, train, destination)
+                    continue
+                except BlockingIOError as error:
+                    # There is no room for one of them either.
+                    refused.append((train, error))
+                    continue
+                except OSError as error:
+                    failure = error.errno
+            before = len(refused)
+            for packet in train:
+                try:
+                    self._sendOne(skt, packet, destination)
+                except OSError as error:
+                    refused.append(((packet,), error))
+            if failure in _NO_TRAINS and len(refused) == before:
+                # Each of them goes, all of them do not: the way has no offload.
+                self._sendsTrains = False
+        return refused
+
+    def _sendTrain(
+        self, skt: socket.socket, train: Sequence[bytes], destination: Destination
+    ) -> None:
+        sendTrain(skt, train, destination)
+
+    def _sendOne(
+        self, skt: socket.socket, packet: bytes, destination: Destination
+    ) -> None:
+        skt.sendto(packet, destination)
 
     def fileno(self) -> int:
         return -1 if self._socket is None else self._socket.fileno()
@@ -311,23 +372,23 @@ class PeerSocket(DatagramSocket):
     A socket connected to one peer.
     """
 
-    def send(self, packet: bytes) -> None:
-        """
-        Send one datagram.
+    def _sendTrain(
+        self, skt: socket.socket, train: Sequence[bytes], destination: Destination
+    ) -> None:
+        sendTrain(skt, train, None)
 
-        :raises OSError: if the kernel does not take it.
-        """
-        if self._socket is None:
-            return
+    def _sendOne(
+        self, skt: socket.socket, packet: bytes, destination: Destination
+    ) -> None:
         try:
-            self._socket.send(packet)
+            skt.send(packet)
         except BlockingIOError:
             raise
         except OSError:
             # A connected socket also tells here what ICMP messages said, true or
             # forged, and has forgotten it then.  What is wrong with the packet or
             # with this machine, it says again.
-            self._socket.send(packet)
+            skt.send(packet)
 
 
 @implementer(IListeningPort)
@@ -415,26 +476,26 @@ class UDPPort(DatagramSocket):
             self.disconnect(destination)
             self.connect(destination)
 
-    def write(self, packet: bytes, destination: Destination) -> None:
+    def sendPackets(self, packets: Sequence[bytes], destination: Destination) -> None:
         """
-        Send one datagram.
-
-        :raises OSError: if the kernel does not take it; EAGAIN when it is full.
+        Send one datagram a packet.  What the kernel refuses is counted and lost.
         """
         own = self._peers.get(destination)
         if own is not None:
-            try:
-                own.send(packet)
-                return
-            except OSError as error:
-                if error.errno in _LOST:
-                    raise
-                self.datagrams.refused(error)
+            refused = own.send(packets, destination)
+            gone = [each for each in refused if each[1].errno not in _LOST]
+            if gone:
                 # Its address is gone, or the way from it: ours finds another.
                 own.close()
                 self._peers[destination] = None
-        if self._socket is not None:
-            self._socket.sendto(packet, destination)
+                self.datagrams.refused(gone[0][1])
+                refused = [each for each in refused if each[1].errno in _LOST]
+                again = [packet for train, _ in gone for packet in train]
+                refused += self.send(again, destination)
+        else:
+            refused = self.send(packets, destination)
+        for train, error in refused:
+            self.datagrams.refused(error, len(train))
 
 
 def listenPackets(
