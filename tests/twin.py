@@ -194,8 +194,8 @@ class Twin(Wire):
         told: list[Event] = []
         timerAt = inf
         for link in side.node.links:
-            with self.witness.speaking(link):
-                batches += link.packetsToSend(self.now)
+            self.witness.speaker = link
+            batches += link.packetsToSend(self.now)
             while (event := link.nextEvent()) is not None:
                 self.witness.happened(side, link, event)
                 told.append(event)
