@@ -608,6 +608,21 @@ class OutageTests(SurvivalCase):
             self.assertEqual(after, before)
             self.assertNothingMissed(wire)
 
+    def test_answeredLate(self) -> None:
+        """
+        When a blocked connection carries again it brings the answers to all PINGs that
+        it held back; they do not make the round trip look longer than it is, so the
+        next failure is noticed as soon as the first.
+        """
+        wire = StreamWire()
+        wire.stream(0.5)
+        wire.block([UDP, TCP], [wire.a, wire.b])
+        wire.stream(2.5)
+        wire.unblock()
+        wire.stream(1)
+        self.assertLess(wire.linkA.status().roundTrip or 0, 0.1)
+        self.assertLess(wire.linkB.status().roundTrip or 0, 0.1)
+
     def test_begunOverTCP(self) -> None:
         """
         A session that began over TCP, and in which nothing happens, returns to UDP all
