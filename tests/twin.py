@@ -305,10 +305,10 @@ class Twin(Streams):
         The network is whole: both sides hear each other soon, use UDP, and are quiet.
         """
         start, heard, returned = self.now, inf, inf
-        silent = {self.a, self.b}
+        silent = [self.a, self.b]
         while True:
             if heard == inf:
-                silent = {side for side in silent if not self.say(side, "INPUT")}
+                silent = [side for side in silent if not self.say(side, "INPUT")]
                 self.say(self.script.choice((self.a, self.b)), "CONTROL")
             self.run(0.1)
             passed = self.now - start
