@@ -35,6 +35,18 @@ class RoundTripTests(SynchronousTestCase):
         self.assertEqual(trip.variation, 0.05)
         self.assertAlmostEqual(trip.rto, 0.3)
 
+    def test_tooLong(self) -> None:
+        """
+        What took longer than three seconds was held back somewhere, and counts as
+        little as what took less than nothing.
+        """
+        trip = RoundTrip()
+        trip.sample(3.1)
+        trip.sample(-0.1)
+        self.assertIsNone(trip.smoothed)
+        trip.sample(3.0)
+        self.assertEqual(trip.smoothed, 3.0)
+
     def test_laterSamples(self) -> None:
         """
         Later samples move the variation by a quarter, against the old average,

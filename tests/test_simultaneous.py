@@ -42,9 +42,10 @@ class SimultaneousTests(SynchronousTestCase):
     def test_anyOffset(self) -> None:
         """
         Whichever side dials up to a round trip after the other, both hold the same
-        session, and no other, two round trips after the second began (F20).
+        session, and no other, two round trips after the second began (F20).  The twin
+        begins three thousand of its runs like this.
         """
-        for seed in range(10_000):
+        for seed in range(7_000):
             wire = Wire(seed)
             sides = [wire.a, wire.b]
             wire.random.shuffle(sides)

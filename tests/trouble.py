@@ -306,7 +306,12 @@ class Trouble:
         F29: old packets arrive again, a few of them changed.
         """
         random = self._random
-        said = [(side, one[2]) for side in self._sides for one in side.sent[-100:]]
+        said = [
+            (side, packet)
+            for side in self._sides
+            for _, path, packet in side.sent[-100:]
+            if path != ELSEWHERE
+        ]
         self.twin.tell("old packets arrive again")
         for side, packet in random.sample(said, min(len(said), 12)):
             if random.random() < 0.2:

@@ -101,6 +101,8 @@ class Witness:
     """
     Sees everything that the two sides of ``wire`` do.
 
+    @ivar speaker: the link that fills packets now, if any.
+    @ivar closing: one side is about to say goodbye.
     @ivar accepted: how many packets opened.
     @ivar delivered: how many messages and frames arrived, by kind.
     """
@@ -122,8 +124,7 @@ class Witness:
         self._answers: set[tuple[Node, bytes]] = set()
         self._bytesFrom: Counter[tuple[Side, IPath]] = Counter()
         self._bytesTo: Counter[tuple[Side, IPath]] = Counter()
-        #: Who fills packets now.
-        self._speaker: Link | None = None
+        self.speaker: Link | None = None
         self.closing = False
         self.accepted = 0
         self.delivered: Counter[str] = Counter()
@@ -159,7 +160,7 @@ class Witness:
         """
         self._young(session)
         key = session.keys[0]
-        current = self._speaker and self._speaker._slots.current
+        current = self.speaker and self.speaker._slots.current
         for counter, plain in enumerate(batch, first):
             if (key, counter) in self._plain:
                 raise Violation(f"the counter {counter} was used twice under one key")
@@ -191,15 +192,6 @@ class Witness:
         age = self._wire.now - session.createdAt
         if age > constants.REJECT_AFTER_TIME + 0.001:
             raise Violation(f"keys of {age:.3f} s were used")
-
-    @contextmanager
-    def speaking(self, link: Link) -> Iterator[None]:
-        """
-        Packets that are made now are this link's.
-        """
-        self._speaker = link
-        yield
-        self._speaker = None
 
     def sends(self, side: Side, path: IPath, packet: bytes) -> None:
         """

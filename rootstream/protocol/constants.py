@@ -183,6 +183,8 @@ KEYFRAME_REQUEST_INTERVAL: Final = 0.5
 #: up, and again after twice as long, and so on.  He that only listens would not be
 #: found again by the sender, once a NAT has forgotten him, before the next PING.
 QUIET_AFTER: Final = 0.05
+#: What took longer waited in a connection that was blocked: it tells nothing of a path.
+LONGEST_ROUND_TRIP: Final = 3.0
 #: Between the first PING into a silence and the verdict: ask again this often.
 PING_REPEAT: Final = 0.25
 #: PINGs and challenges of one peer that wait for their answer.

@@ -78,12 +78,13 @@ class Failover:
         """
         self._trust()
 
-    def moved(self, now: float) -> None:
+    def moved(self, now: float, better: PathState | None = None) -> None:
         """
-        Another path is in use: it has had no chance to disappoint yet.
+        Another path is in use: it has had no chance to disappoint yet.  ``better`` is
+        one to return to, if there is one.
         """
         self._trust()
-        self._probed = None
+        self._probed = better
         self._answered = 0
         self._probeInterval = PROBE_FIRST
         self._probeAt = now + PROBE_FIRST

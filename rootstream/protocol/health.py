@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from rootstream.protocol.constants import LONGEST_ROUND_TRIP
+
 #: RFC 9002 section 6.2.2 has 333 ms as a first guess, for the whole Internet; a
 #: second try that comes early costs one small packet here, so ours is shorter.
 INITIAL_RTO: Final = 0.25
@@ -33,9 +35,9 @@ class RoundTrip:
     def sample(self, seconds: float) -> None:
         """
         Take one measurement.  A negative one, which only an invented echo gives,
-        is ignored.
+        is ignored, and so is one too long to be a round trip.
         """
-        if seconds < 0:
+        if not 0 <= seconds <= LONGEST_ROUND_TRIP:
             return
         if self.smoothed is None or self.minimum is None:
             self.smoothed = self.minimum = seconds

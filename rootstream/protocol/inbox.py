@@ -122,6 +122,8 @@ class Inbox:
         self._pings: list[int] = []
         self._challenges: list[tuple[IPath, bytes]] = []
         self._requestAt = 0.0
+        #: PONGs to what was asked before tell nothing: media time.
+        self._askedSince = 0
 
     def reset(self) -> None:
         """
@@ -265,7 +267,7 @@ class Inbox:
 
     def _pongReceived(self, stamp: int, clock: int, now: float) -> None:
         received = mediaTime(now)
-        if 0 <= received - stamp < 60_000_000:
+        if 0 <= received - stamp < 60_000_000 and stamp >= self._askedSince:
             self.roundTrip.sample((received - stamp) / 1e6)
             self.clockOffset.sample(stamp, clock, received)
 
@@ -340,11 +342,13 @@ class Inbox:
 
     # --- time ---
 
-    def resume(self) -> None:
+    def resume(self, now: float) -> None:
         """
         The peer is heard again after it was impaired.
         """
         self._video.resume()
+        # PINGs that a blocked connection held back are answered now, all of them.
+        self._askedSince = mediaTime(now)
 
     def timerFired(self, now: float) -> list[Event]:
         """

@@ -506,7 +506,7 @@ class Link:
         if recovered is not None:
             # The keys that we have will do: no new handshake.
             self._dialling.clear()
-            self._inbox.resume()
+            self._inbox.resume(now)
             self._routing.recovered()
             self._events.append(recovered)
 
@@ -544,7 +544,7 @@ class Link:
             if self._slots.current is not None:
                 self._account(self._slots.current)
         elif self._liveness.impaired:
-            self._inbox.resume()
+            self._inbox.resume(now)
         self._peerInstance = slot.instance
         rekey = self.established and not restarted and not self._liveness.impaired
         if self._slots.previous is not None:

@@ -117,7 +117,7 @@ class Routing:
         before = self._paths.current
         self._paths.use(state)
         if before is None or before.path != state.path:
-            self._failover.moved(now)
+            self._failover.moved(now, self._betterPath())
             self._packing.again(state)
             if before is not None and before.path.address[0] != state.path.address[0]:
                 self._rekeySoon()
@@ -210,7 +210,7 @@ class Routing:
         current = self._paths.current
         if current is None:
             return True
-        self._failover.moved(now)
+        self._failover.moved(now, self._betterPath())
         self._packing.again(current)
         self._tell(PathMoved(current.path, reason))
         return False
