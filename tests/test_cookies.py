@@ -33,6 +33,7 @@ class StillPath:
     transport: Transport
     address: tuple[str, int]
     backlog: int = 0
+    local: str | None = None
 
     def sendPackets(self, packets: Sequence[bytes]) -> None:
         """
