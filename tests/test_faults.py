@@ -4,6 +4,7 @@ Faults and attacks on the conversation of two peers, in memory and on virtual ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from random import Random
 from struct import pack
@@ -920,17 +921,24 @@ class PathFaultTests(SynchronousTestCase):
         a, b = wire.connect()
         wire.forwarders.add(ELSEWHERE.address)
 
-        def copied(packet: bytes) -> bool:
-            wire.inject(wire.b, packet, ELSEWHERE, 0.001)
-            return True
+        def copiedTo(side: Side) -> Callable[[bytes], bool]:
+            def copied(packet: bytes) -> bool:
+                wire.inject(side, packet, ELSEWHERE, 0.001)
+                return True
 
-        wire.a.weather.filter = copied
+            return copied
+
+        wire.a.weather.filter = copiedTo(wire.b)
+        wire.b.weather.filter = copiedTo(wire.a)
         for number in range(100):
             a.send([InputEvent(1, number, 1)], wire.now)
             wire.pump(wire.a)
             stream(wire, 1 / 30)
             self.assertEqual(b.status().path, pathTo(wire.a))
-        self.assertGreater(wire.b.bytesTo(ELSEWHERE), 0)
+            self.assertEqual(a.status().path, pathTo(wire.b))
+        for side in (wire.a, wire.b):
+            self.assertGreater(side.bytesTo(ELSEWHERE), 0)
+            self.assertEqual(side.eventsOf(PathMoved)[1:], [])
         self.assertEqual(len(wire.b.eventsOf(InputReceived)), 100)
 
     def test_rebinding(self) -> None:

@@ -217,6 +217,36 @@ class DialTests(SynchronousTestCase):
         confirms = [packet for packet in wire.a.packets(TYPE_DATA) if len(packet) == 30]
         self.assertEqual(len(confirms), 1)
 
+    def test_answererKnowsRoundTrip(self) -> None:
+        """
+        Who answered learns the round trip from the first packet under the new keys, so
+        a far peer is not suspected when it is sent the first picture (F23).
+        """
+        wire = Wire()
+        wire.a.weather.delay = wire.b.weather.delay = 0.75
+        wire.a.dial(wire.b)
+        b = wire.b.linkTo(wire.a)
+        while not b.established:
+            wire.run(0.01)
+        self.assertAlmostEqual(b.status().roundTrip or 0, 1.5, 3)
+        send(wire, wire.b, picture(wire, keyFrame=True))
+        wire.run(3)
+        self.assertEqual(len(wire.a.frames), 1)
+        self.assertEqual(wire.b.eventsOf(Suspect), [])
+
+    def test_repeatedConfirmMeasuresNothing(self) -> None:
+        """
+        When the first packet under the new keys is lost, a later one does not tell
+        when it was asked for: the round trip stays unknown.
+        """
+        wire = Wire()
+        wire.a.weather.filter = lambda packet: packet[5:13] != bytes(8)
+        wire.a.dial(wire.b)
+        b = wire.b.linkTo(wire.a)
+        while not b.established:
+            wire.run(0.01)
+        self.assertIsNone(b.status().roundTrip)
+
     def test_abandoned(self) -> None:
         """
         A path that is abandoned gets no more INITs, and a late answer to one is

@@ -717,25 +717,41 @@ class PathUseTests(SurvivalCase):
 
     def test_again(self) -> None:
         """
-        An announcement that comes twice, or whose number is not higher, moves
-        nothing.
+        An announcement whose number is not higher than all before moves nothing; one
+        whose number is, does.
         """
         wire = StreamWire()
+        wire.stream(0.5)
+        wire.block([UDP], [wire.a, wire.b])
+        wire.stream(1.5)
+        self.assertEqual(wire.transports, (TCP, TCP))
         session = wire.a.session(wire.b)
-        onTCP = WirePath(TCP, wire.a.address)
+        wire.unblock()
         onUDP = WirePath(UDP, wire.a.address)
-        first = session.seal(self.use(7))
-        wire.deliver(wire.b, first, onTCP)
-        wire.run(0.01)
-        self.assertEqual(wire.transports[1], TCP)
-        wire.deliver(wire.b, session.seal(self.use(8)), onUDP)
+        for seq in (0, wire.linkB._routing._useSeq):
+            wire.deliver(wire.b, session.seal(self.use(seq)), onUDP)
+            wire.run(0.05)
+            self.assertEqual(wire.transports[1], TCP)
+        seq = wire.linkB._routing._useSeq + 1
+        wire.deliver(wire.b, session.seal(self.use(seq)), onUDP)
         # Having been left, UDP has to answer first.
         wire.run(0.03)
         self.assertEqual(wire.transports[1], UDP)
-        for packet in (first, session.seal(self.use(8)), session.seal(self.use(3))):
-            wire.deliver(wire.b, packet, onTCP)
-            wire.linkB.timerFired(wire.now)
-            self.assertEqual(wire.transports[1], UDP)
+
+    def test_whileUDPAnswers(self) -> None:
+        """
+        F44: nobody leaves UDP for another path because of an announcement, while UDP
+        answers; the stream goes on there.
+        """
+        for elsewhere in (ELSEWHERE, WirePath(TCP, ELSEWHERE.address)):
+            wire = StreamWire()
+            wire.forwarders.add(ELSEWHERE.address)
+            packet = wire.a.session(wire.b).seal(self.use(7))
+            wire.deliver(wire.b, packet, elsewhere)
+            wire.stream(2)
+            self.assertEqual(wire.transports, (UDP, UDP))
+            self.assertEqual(wire.moves(wire.b), [])
+            self.assertNothingMissed(wire)
 
     def test_numbersEnd(self) -> None:
         """

@@ -473,6 +473,9 @@ class Link:
         if slot.confirmsAt:
             slot.confirmsAt = []
         if self._slots.isHalfOpen(slot):
+            if opened[0][0] == 0:
+                # It left when our RESP came: no repetition to mistake it for.
+                self._inbox.roundTrip.sample(now - session.createdAt)
             self._establish(slot, now)
         self._heard(path, size, now)
         heard = Heard(largest)

@@ -179,7 +179,10 @@ class Routing:
         elsewhere = current is None or current.path != path
         if heard.use is not None and heard.use > self._useSeq:
             self._useSeq = heard.use
-            if elsewhere:
+            # UDP is left only when it is silent, whatever is announced: a forwarder who
+            # is faster delivers announcements too, and they would name his path (F44).
+            onUDP = current is not None and current.path.transport == Transport.UDP
+            if elsewhere and not onUDP:
                 self._paths.follow(path, now)
         # Without a path any sign of the peer will do.
         moving = heard.newest if current is None else heard.moving
@@ -225,19 +228,15 @@ class Routing:
             trusted = self._failover.suspectSince is None
             follows = self._paths.deliberate and trusted
             cause = "the peer moved" if follows else self._silence(target)
-            self._leave(target)
+            self._leave()
             self.use(target, cause, now)
 
-    def _leave(self, target: PathState) -> None:
+    def _leave(self) -> None:
         """
-        The path in use did not answer, or the peer has left it: nobody gives UDP up
-        for a connection unless it is dead, in one direction at least.
+        The path in use did not answer, unless the peer has left it for a better one.
         """
         current = self._paths.current
-        if current is None:
-            return
-        down = current.path.transport == Transport.UDP != target.path.transport
-        if down or not self._paths.deliberate:
+        if current is not None and not self._paths.deliberate:
             self._dropped(self._paths.distrust(current))
 
     def watch(self, now: float) -> None:

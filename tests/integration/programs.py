@@ -99,6 +99,7 @@ class Program:
         arguments: Sequence[str],
         *,
         twistd: bool = False,
+        script: str = _COMMAND,
         launcher: Sequence[str] = (),
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
         stdout: int | None = None,
@@ -106,6 +107,7 @@ class Program:
     ) -> None:
         """
         :param directory: gets its events and what it says; made here.
+        :param script: the Python that runs ``main``.
         :param launcher: the command that runs it, if any.
         :param stdout: where its output goes instead, such as ``subprocess.PIPE``.
         :param prepare: called in the new process before it becomes ours.
@@ -115,7 +117,7 @@ class Program:
         self._err = directory / "stderr"
         self.eventsPath = directory / "events"
         words = ["-n", "--pidfile=", "rootstream", *arguments]
-        command = [*launcher, sys.executable, "-c", _TWISTD if twistd else _COMMAND]
+        command = [*launcher, sys.executable, "-c", _TWISTD if twistd else script]
         command += words if twistd else arguments
         streams = arguments[0] not in ("identity", "drill")
         if streams and "--events" not in arguments:

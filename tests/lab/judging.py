@@ -17,6 +17,7 @@ from typing import Any
 
 from rootstream.protocol.constants import TYPE_DATA
 from tests.integration.programs import Program
+from tests.lab.namespace import Namespace
 from tests.lab.programs import FPS, LabTestCase
 
 #: Seconds of a stream to look at before or after something happens to it.
@@ -66,7 +67,7 @@ class LabTests(LabTestCase):
         """
         How many bytes, headers included, matched.
         """
-        size: int = self._listed("counter", name)["bytes"]
+        size: int = self.listed("counter", name)["bytes"]
         return size
 
     def countSessions(self) -> None:
@@ -83,10 +84,15 @@ class LabTests(LabTestCase):
         """
         How many sessions of the host had packets.
         """
-        return len(self._listed("set", "sessions").get("elem", []))
+        return len(self.listed("set", "sessions").get("elem", []))
 
-    def _listed(self, kind: str, name: str) -> dict[str, Any]:
-        listing = self.router.run(
+    def listed(
+        self, kind: str, name: str, machine: Namespace | None = None
+    ) -> dict[str, Any]:
+        """
+        What the router, or another machine, has in one set or counter.
+        """
+        listing = (machine or self.router).run(
             ["nft", "-j", "list", kind, "inet", "lab", name],
             capture_output=True,
             check=True,
@@ -128,6 +134,14 @@ class LabTests(LabTestCase):
         """
         pairs = itertools.pairwise(self.pictures.arrivals)
         return max(after - before for before, after in pairs)
+
+    def gap(self, since: float, until: float) -> float:
+        """
+        The longest time without a picture in a while, less that between any two.
+        """
+        seen = [at for at in self.pictures.arrivals if since < at < until]
+        pairs = itertools.pairwise([since, *seen, until])
+        return max(0.0, max(after - before for before, after in pairs) - 1 / self.fps)
 
     def transports(self, program: Program) -> list[str]:
         """

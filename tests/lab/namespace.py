@@ -17,6 +17,8 @@ from typing import Any
 
 #: Where `ip netns` keeps a file for each namespace.
 NAMESPACES = Path("/run/netns")
+#: Where `ip netns exec` finds the files that stand for those in ``/etc``.
+NAMESPACE_FILES = Path("/etc/netns")
 
 #: A command of the laboratory itself takes milliseconds.
 COMMAND_TIMEOUT = 20.0
@@ -98,6 +100,7 @@ class Namespace:
             except ProcessLookupError:
                 continue
         command(["ip", "netns", "delete", self.name])
+        shutil.rmtree(NAMESPACE_FILES / self.name, ignore_errors=True)
 
     def ip(self, *arguments: str) -> None:
         """
@@ -117,6 +120,14 @@ class Namespace:
         """
         script = f"echo {value} > /proc/sys/net/{path}"
         command(self.inside(["sh", "-c", script]))
+
+    def resolveAt(self, address: str) -> None:
+        """
+        Have what starts here from now on ask the name server at this address.
+        """
+        files = NAMESPACE_FILES / self.name
+        files.mkdir(parents=True, exist_ok=True)
+        (files / "resolv.conf").write_text(f"nameserver {address}\n")
 
     def route(self) -> None:
         """

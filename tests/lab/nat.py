@@ -80,6 +80,20 @@ class Nat(Namespace):
         self._masquerade()
         command(self.inside([sys.executable, "-I", "-S", "-c", FORGET]))
 
+    def renumber(self, address: str) -> None:
+        """
+        Have another address of the same network outside, as when the provider gave
+        one, and forget all mappings.
+        """
+        old, self.address = self.address, address
+        device = ["dev", "outside"]
+        # Before the old one goes, which would take it along, and with it the route.
+        self.switch("ipv4/conf/outside/promote_secondaries", 1)
+        self.ip("address", "add", f"{address}/24", *device)
+        self.rebind()
+        self.ip("address", "del", f"{old}/24", *device)
+        self.ip("route", "replace", "default", "via", address.rpartition(".")[0] + ".1")
+
     def forgetAfter(self, seconds: int) -> None:
         """
         Forget a UDP mapping after so many seconds without a packet, instead of 30, or
@@ -107,6 +121,6 @@ class Nat(Namespace):
         self.nft(
             "flush chain ip nat postrouting\n"
             f"{outside} meta l4proto {{ tcp, udp }} "
-            f"masquerade to :{first}-{first + PORTS - 1}\n"
+            f"snat to {self.address}:{first}-{first + PORTS - 1}\n"
             f"{outside} masquerade\n"
         )

@@ -13,6 +13,8 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -38,6 +40,7 @@ __all__ = [
     "Network",
     "Router",
     "openNetwork",
+    "orSkip",
 ]
 
 #: Ours: the process that made it, which of its networks, and which machine.
@@ -222,11 +225,21 @@ def openNetwork(case: SynchronousTestCase, nat: bool = False) -> Network:
         ``ROOTSTREAM_LAB_REQUIRED`` is set: then the test fails.
     """
     network = Network(nat)
-    try:
+    with orSkip():
         network.open()
+    case.addCleanup(network.close)
+    return network
+
+
+@contextmanager
+def orSkip() -> Iterator[None]:
+    """
+    What a test needs of this machine, or else it is skipped, unless
+    ``ROOTSTREAM_LAB_REQUIRED`` is set: then it fails.
+    """
+    try:
+        yield
     except LabUnavailable as error:
         if os.environ.get("ROOTSTREAM_LAB_REQUIRED"):
             raise
         raise SkipTest(f"no laboratory: {error}") from error
-    case.addCleanup(network.close)
-    return network

@@ -165,6 +165,23 @@ class NatTests(SynchronousTestCase):
             self.natB.rebind()
         self.assertEqual(len(set(ports)), 3, ports)
 
+    def test_renumber(self) -> None:
+        """
+        After it the next packet comes from another address, and a forwarded port is
+        reached there.
+        """
+        self.startTalk()
+        self.assertEqual(self.talk(), "answer")
+        old = self.seen()[0]
+        new = old.rpartition(".")[0] + ".99"
+        self.natB.forward(PORT)
+        startEcho(self, self.network.b)
+        self.assertEqual(ask(self.network.a, "udp", old), "echo")
+        self.natB.renumber(new)
+        self.assertEqual(self.talk(), "answer")
+        self.assertEqual(self.seen()[0], new)
+        self.assertEqual(ask(self.network.a, "udp", new), "echo")
+
     def test_oldPortIsDead(self) -> None:
         """
         After a rebinding, what is sent to the old port goes nowhere.

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.integration.programs import waitUntil
 from tests.lab import namespace, router
+from tests.lab.namespace import NAMESPACE_FILES
 from tests.lab.net import NAMESPACES, LabUnavailable, Network, openNetwork
 from tests.lab.traffic import PORT, ask, startEcho
 
@@ -95,6 +96,19 @@ class CleanupTests(SynchronousTestCase):
         self.assertEqual(child.wait(timeout=20), -signal.SIGKILL)
         self.assertEqual(self.names(network), [])
         network.close()
+
+    def test_nameServer(self) -> None:
+        """
+        A machine asks the name server that it is told of, and its file goes with it.
+        """
+        with Network() as network:
+            network.b.resolveAt("192.0.2.53")
+            files = NAMESPACE_FILES / network.b.name
+            words = ["cat", "/etc/resolv.conf"]
+            done = network.b.run(words, capture_output=True, check=True)
+            self.assertEqual(done.stdout, "nameserver 192.0.2.53\n")
+            self.assertTrue(files.exists())
+        self.assertFalse(files.exists())
 
     def test_contextEndsWithItsBlock(self) -> None:
         """
