@@ -58,8 +58,9 @@ class TwinTests(SynchronousTestCase):
         F20, F29 to F31, F40, F45, F46, F48 to F50, F53: whatever happens, and in
         whichever order, INPUT and CONTROL arrive once and in order, no packet is
         accepted twice, no counter used twice, nothing grows past its limit, and once
-        the network is whole both sides are on UDP, under the same keys, within five
-        seconds, and within two most of the time.
+        the network is whole both sides are on UDP, under the same keys: within two
+        seconds in nine runs of ten, within four in all but one of a hundred, and within
+        eight always.
         """
         processors = os.cpu_count() or 1
         with ThreadPoolExecutor(processors) as pool:
@@ -73,6 +74,7 @@ class TwinTests(SynchronousTestCase):
         for column in (1, 2):
             times = sorted(float(run[column]) for run in runs)
             self.assertLessEqual(times[-1], WHOLE_AFTER)
+            self.assertLessEqual(times[SEEDS * 99 // 100], 4)
             self.assertLessEqual(times[SEEDS * 9 // 10], 2)
 
     def test_sameStory(self) -> None:

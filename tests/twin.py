@@ -39,8 +39,9 @@ from tests.wire import Side, WirePath
 from tests.witness import Violation
 
 UDP = Transport.UDP
-#: Within how many seconds of healing both sides hear each other, and use UDP.
-WHOLE_AFTER = 5.0
+#: Within how many seconds of healing both sides hear each other, and use UDP, whatever
+#: came together before.
+WHOLE_AFTER = 8.0
 #: And for how long that lasts before we believe it.
 LASTING = 0.9
 #: What is sent: INPUT and CONTROL are what must not be missed.
