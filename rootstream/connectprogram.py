@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from rootstream.client import connect
@@ -158,14 +158,16 @@ class ConnectProgram(Program):
             self.measure(self._peer, self._meter, latency_ms=latency)
 
     def cleanUp(self) -> Deferred[Any]:
-        endings: list[Deferred[Any]] = []
+        ending: Deferred[Any] = succeed(None)
         if self._peer is not None:
-            endings.append(self._peer.close("the viewer was stopped"))
+            ending = self._peer.close("the viewer was stopped")
         elif self._connecting is not None:
             self._connecting.cancel()
-        if self._sink is not None:
-            endings.append(self._sink.close())
-        return DeferredList(endings, consumeErrors=True).addCallback(self._over)
+        # What comes during the goodbye is still written: it counts as received.
+        return ending.addBoth(self._closeSink).addBoth(self._over)
+
+    def _closeSink(self, _: object) -> Deferred[None] | None:
+        return self._sink.close() if self._sink is not None else None
 
     def _over(self, _: object) -> None:
         if self._peer is not None:

@@ -42,7 +42,7 @@ SOUND = AudioFrame(b"sound", 0)
 
 class FakeSink:
     """
-    A sink that keeps what it is given.
+    A sink that keeps what it is given, until it is closed.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,8 @@ class FakeSink:
         self.closed = False
 
     def video(self, frame: VideoFrame) -> None:
-        self.video_.append(frame)
+        if not self.closed:
+            self.video_.append(frame)
 
     def audio(self, frame: AudioFrame) -> None:
         self.audio_.append(frame)
@@ -376,6 +377,22 @@ class EndTests(ConnectProgramCase):
         )
         self.assertTrue(self.sink.closed)
         self.assertEqual(program.exitStatus, 0)
+
+    def test_pictureDuringTheGoodbye(self) -> None:
+        """
+        A picture that is on its way when the viewer is stopped is written, as it is
+        counted.
+        """
+        program = self.start()
+        [guest] = self.host.peers
+        self.assertTrue(guest.sendVideo(picture(1)))
+        stopping = program.stopService()
+        self.reactor.elapse(2.0)
+        self.successResultOf(stopping)
+        self.assertEqual(len(self.sink.video_), 1)
+        [summary] = self.written("summary")
+        self.assertEqual(summary["frames_received"], 1)
+        self.successResultOf(self.host.close())
 
     def test_stoppedWhileConnecting(self) -> None:
         """
