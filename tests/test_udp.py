@@ -278,6 +278,18 @@ class UDPPortTests(SynchronousTestCase):
         self.assertEqual(len(mine), 3)
         self.assertEqual(self.datagrams.errors["ENETUNREACH"], 25)
 
+    def test_refusedByNobody(self) -> None:
+        """
+        That nobody listens at a peer's port any more, or that somebody says so, is
+        counted and not worth a line.
+        """
+        path = self.port.pathTo(A)
+        self.socket.refusals.append(OSError(errno.ECONNREFUSED, "refused"))
+        with capturedLogs() as logged:
+            path.sendPackets([b"x"])
+        self.assertEqual(logged, [])
+        self.assertEqual(self.datagrams.errors, {"ECONNREFUSED": 1})
+
     def test_sinkBug(self) -> None:
         """
         An exception out of the sink is logged and does not end the port.

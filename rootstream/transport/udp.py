@@ -237,6 +237,9 @@ class PacketDatagrams(DatagramProtocol):
         """
         name = errno.errorcode.get(error.errno or 0, "unknown")
         self.errors[name] += count
+        if error.errno == errno.ECONNREFUSED:
+            # What an ICMP message said: that a peer has ended, or anybody's lie.
+            return
         now = self._clock.seconds()
         if now >= self._quietUntil:
             self._quietUntil = now + LOG_INTERVAL
