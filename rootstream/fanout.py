@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
+from rootstream.errors import LocalError
 from rootstream.peer import Peer
 from rootstream.protocol.constants import KEYFRAME_REQUEST_INTERVAL
 from rootstream.protocol.events import AudioFrame, VideoFrame
+from rootstream.protocol.shared import SharedFrame
 
 __all__ = ["Audience"]
 
@@ -19,10 +21,10 @@ class Audience:
     """
     Hands each frame of a source to every connected peer.
 
-    A viewer begins with a key frame, and goes on from one after frames to it were
-    dropped; sound starts with the picture.  One that cannot keep up hurts itself
-    alone.  ``wantKeyFrame`` asks the source for a key frame, seldom however many
-    viewers ask.
+    A frame is cut into packets once for all of them.  A viewer begins with a key
+    frame, and goes on from one after frames to it were dropped; sound starts with the
+    picture.  One that cannot keep up hurts itself alone.  ``wantKeyFrame`` asks the
+    source for a key frame, seldom however many viewers ask.
 
     @ivar framesSent: video frames handed to at least one viewer.
     """
@@ -71,21 +73,31 @@ class Audience:
 
     def video(self, frame: VideoFrame) -> None:
         """
-        A frame of the source, for all.
+        A frame of the source, for all.  Raises `rootstream.errors.LocalError` when it
+        is too large for everybody.
         """
         if frame.keyFrame:
             # Whoever asked before this frame has what he wanted.
             self._asked = False
         elif self._asked:
             self._ask()
+        shared = SharedFrame.of(frame)
         taken = False
+        tooLarge: LocalError | None = None
         for peer, inStep in tuple(self._inStep.items()):
             if inStep or frame.keyFrame:
-                sent = peer.sendVideo(frame)
+                try:
+                    sent = peer.sendVideo(shared)
+                except LocalError as error:
+                    # For this one: another's path may take larger packets.
+                    tooLarge = error
+                    continue
                 taken = taken or sent
                 if peer in self._inStep:
                     self._inStep[peer] = sent
         self.framesSent += taken
+        if tooLarge is not None and not taken:
+            raise tooLarge
 
     def audio(self, frame: AudioFrame) -> None:
         """

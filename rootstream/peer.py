@@ -8,7 +8,6 @@ changes a peer's state does.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -56,6 +55,10 @@ from rootstream.protocol.status import LinkStatus
 from rootstream.transport.netwatch import NetworkChange
 
 __all__ = ["Peer", "PeerReceiver", "describePath"]
+
+#: A timer that is early by more seconds is moved; one that is not fires in vain, which
+#: costs less than to move it with every packet of a stream.
+EARLY = 1.0
 
 #: Seconds between two looks whether a stream has taken our goodbye.
 FLUSH_INTERVAL = 0.01
@@ -187,7 +190,7 @@ class Peer:
         self._receiver: IPeerReceiver = PeerReceiver()
         self.redialler: IRedialler | None = None
         self._machine = _PeerMachine(PeerCore(self._moved))
-        self._moves: deque[tuple[str, str, str]] = deque()
+        self._moves: list[tuple[str, str, str]] = []
         self._timer: IDelayedCall | None = None
         self._timerAt = 0.0
         self._pumping = False
@@ -506,15 +509,18 @@ class Peer:
         if at is None:
             self._disarm()
             return
-        if self._timer is not None:
-            if self._timerAt <= at:
-                # It fires early and arms itself again: cheaper than moving it.
-                return
-            self._timer.cancel()
+        early = at - self._timerAt
+        if self._timer is not None and 0.0 <= early <= EARLY:
+            return
         self._timerAt = at
-        self._timer = self._clock.callLater(
-            max(0.0, at - self._now()), self._timerFired
-        )
+        wait = max(0.0, at - self._now())
+        if self._timer is not None:
+            if early > 0.0:
+                self._timer.reset(wait)
+                return
+            # To move it forward, the reactor would look for it among all timers.
+            self._timer.cancel()
+        self._timer = self._clock.callLater(wait, self._timerFired)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -689,7 +695,7 @@ class Peer:
         """
         tell(cause)
         while self._moves:
-            self._tell("stateChanged", *self._moves.popleft())
+            self._tell("stateChanged", *self._moves.pop(0))
 
     def _moved(self, old: PeerState, new: PeerState, cause: str) -> None:
         self._log.info(

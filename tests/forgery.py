@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
 )
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from rootstream.protocol.constants import DATA_HEADER, INIT_SIZE, TYPE_DATA
 from rootstream.protocol.handshake import Initiation, InitPayload, mac1Key, prologue
@@ -91,6 +92,6 @@ def dataWith(session: Session, counter: int, plain: bytes) -> bytes:
     An authentic packet with any counter at all.
     """
     header = pack("<BIQ", TYPE_DATA, session.remoteIndex, counter)
-    assert session._sealer is not None
+    assert session._keys is not None
     nonce = bytes(4) + header[5:DATA_HEADER]
-    return header + session._sealer.encrypt(nonce, plain, header)
+    return header + ChaCha20Poly1305(session._keys[0]).encrypt(nonce, plain, header)

@@ -10,9 +10,11 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rootstream.errors import LocalError
 from rootstream.fanout import Audience
 from rootstream.protocol.constants import KEYFRAME_REQUEST_INTERVAL
 from rootstream.protocol.events import AudioFrame, VideoFrame
+from rootstream.protocol.shared import SharedFrame
 from tests.virtual import picture
 
 SOUND = AudioFrame(b"sound", 0)
@@ -25,12 +27,19 @@ class FakeViewer:
 
     def __init__(self) -> None:
         self.takes = True
+        self.tooLarge: list[bytes] = []
+        self.handed: list[SharedFrame] = []
         self.video: list[VideoFrame] = []
         self.audio: list[AudioFrame] = []
 
-    def sendVideo(self, frame: VideoFrame) -> bool:
+    def sendVideo(self, frame: SharedFrame) -> bool:
+        if frame.data in self.tooLarge:
+            raise LocalError("too large")
+        self.handed.append(frame)
         if self.takes:
-            self.video.append(frame)
+            self.video.append(
+                VideoFrame(frame.data, frame.timestamp, frame.keyFrame, frame.reorder)
+            )
         return self.takes
 
     def sendAudio(self, frame: AudioFrame) -> bool:
@@ -103,6 +112,39 @@ class AudienceTests(SynchronousTestCase):
         self.audience.audio(SOUND)
         self.assertEqual(slow.video, [picture(0), picture(3)])
         self.assertEqual(slow.audio, [SOUND])
+
+    def test_cutOnce(self) -> None:
+        """
+        All viewers are handed one and the same frame, which is cut once.
+        """
+        viewers = [self.viewer() for _ in range(3)]
+        self.audience.video(picture(0))
+        first = viewers[0].handed[0]
+        for viewer in viewers:
+            self.assertEqual(len(viewer.handed), 1)
+            self.assertIs(viewer.handed[0], first)
+
+    def test_tooLargeForOne(self) -> None:
+        """
+        A frame that is too large for one viewer's path reaches the others; that viewer
+        goes on with the next key frame.
+        """
+        narrow, wide = self.viewer(), self.viewer()
+        narrow.tooLarge = [picture(0).data]
+        self.audience.video(picture(0))
+        self.audience.video(picture(1, keyFrame=False))
+        self.audience.video(picture(2))
+        self.assertEqual(len(wide.video), 3)
+        self.assertEqual(narrow.video, [picture(2)])
+
+    def test_tooLargeForAll(self) -> None:
+        """
+        A frame that nobody can be sent is an error of the source's.
+        """
+        for viewer in (self.viewer(), self.viewer()):
+            viewer.tooLarge = [picture(0).data]
+        self.assertRaises(LocalError, self.audience.video, picture(0))
+        self.assertEqual(self.audience.framesSent, 0)
 
     def test_askedSeldom(self) -> None:
         """

@@ -433,9 +433,10 @@ class HandshakeFaultTests(SynchronousTestCase):
         wire.a.events.clear()
         wire.b.events.clear()
         wire.run(178)
-        self.assertTrue(all(session._opener for session in sessions))
+        self.assertTrue(all(session._keys for session in sessions))
         wire.run(3)
         for session in sessions:
+            self.assertIsNone(session._keys)
             self.assertIsNone(session._opener)
             self.assertIsNone(session._sealer)
             self.assertRaises(SessionExhausted, session.seal, b"")

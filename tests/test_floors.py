@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.liveness",
         "rootstream.protocol.noise",
         "rootstream.protocol.outbox",
+        "rootstream.protocol.pacing",
         "rootstream.protocol.replay",
     ),
     (
@@ -46,6 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.authorized",
         "rootstream.protocol.handshake",
         "rootstream.protocol.session",
+        "rootstream.protocol.shared",
         "rootstream.show",
     ),
     (

@@ -4,6 +4,7 @@ Tests for `rootstream.protocol.liveness`.
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -45,13 +46,39 @@ class LivenessTests(SynchronousTestCase):
 
     def test_idle(self) -> None:
         """
-        An idle peer that answers is pinged every 15 s, and never impaired.
+        An idle peer that answers is pinged every 14 s by whoever began the session, and
+        never impaired.
         """
         for _ in range(10):
             self.letPass(self.liveness.nextTimer(ROUND_TRIP))
             self.liveness.heard(START + self.pings[-1] + ROUND_TRIP)
-        self.assertEqual(self.pings, [15.0 * each for each in range(10)])
+        self.assertEqual(self.pings, [14.0 * each for each in range(10)])
         self.assertEqual(self.events, [])
+
+    def test_idleResponder(self) -> None:
+        """
+        Whoever did not begin the session sends one PING to measure with, and then none
+        while he is pinged; when he is not, he asks after 15 s as ever.
+        """
+        self.liveness.restart(False, START)
+        for each in range(10):
+            self.letPass(START + 14.0 * each + ROUND_TRIP)
+            self.liveness.heard(START + 14.0 * each + ROUND_TRIP)
+        self.assertEqual(self.pings, [0.0])
+        self.letPass(START + 9 * 14.0 + ROUND_TRIP + 16)
+        self.assertEqual(self.pings[1], 141.02)
+        self.assertEqual(len(self.events), 1)
+
+    def test_streamingResponder(self) -> None:
+        """
+        While media flows he measures every second as well.
+        """
+        self.liveness.restart(False, START)
+        for step in range(100):
+            self.liveness.mediaMoved(START + step / 20)
+            self.liveness.heard(START + step / 20)
+            self.letPass(START + step / 20)
+        self.assertEqual(self.pings, [float(each) for each in range(5)])
 
     def test_streaming(self) -> None:
         """
@@ -129,10 +156,10 @@ class LivenessTests(SynchronousTestCase):
         self.assertTrue(self.liveness.streaming(START + 4.99))
         self.assertFalse(self.liveness.streaming(START + 5))
         self.liveness.heard(START + 4.5)
-        self.letPass(START + 19)
+        self.letPass(START + 18.9)
         self.assertEqual(self.pings, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
         self.letPass(START + 19.5)
-        self.assertEqual(self.pings[6:], [19.5])
+        self.assertEqual(self.pings[6:], [19.0, 19.5])
 
     def test_impairedWhileStreaming(self) -> None:
         """
@@ -210,7 +237,7 @@ class LivenessTests(SynchronousTestCase):
         """
         self.liveness.mediaMoved(START)
         self.letPass(START + 31)
-        self.liveness.restart(START + 32)
+        self.liveness.restart(True, START + 32)
         self.assertFalse(self.liveness.impaired)
         self.assertFalse(self.liveness.silent)
         self.assertIsNone(self.liveness.heard(START + 32.1))
@@ -251,7 +278,7 @@ class LivenessTests(SynchronousTestCase):
                         liveness.mediaMoved,
                         liveness.heard,
                         liveness.pathsGone,
-                        liveness.restart,
+                        partial(liveness.restart, random.random() < 0.5),
                         lambda now: None,
                     )
                 )(now)

@@ -4,8 +4,6 @@ Tests for `rootstream.protocol.outbox`.
 
 from __future__ import annotations
 
-from random import Random
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from rootstream.protocol.outbox import Outbox
@@ -15,7 +13,7 @@ START = 1000.0
 
 class OutboxTests(SynchronousTestCase):
     """
-    What waits, for how long, and how fast it leaves.
+    What waits, for how long, and what leaves.
     """
 
     def setUp(self) -> None:
@@ -27,11 +25,12 @@ class OutboxTests(SynchronousTestCase):
         """
         self.outbox.addVideo([b"%d" % each for each in range(count)], now)
 
-    def take(self, now: float, paced: bool = True) -> list[bytes]:
+    def take(self, now: float, limit: int = 64) -> list[bytes]:
         """
         What leaves at ``now``, without its deadlines.
         """
-        return [plain for plain, _ in self.outbox.take(now, paced)]
+        pieces = self.outbox.take(limit, now)
+        return [plain for plains, _ in pieces for plain in plains]
 
     def admit(self, keyFrame: bool, congested: bool) -> bool:
         """
@@ -45,7 +44,7 @@ class OutboxTests(SynchronousTestCase):
         """
         self.assertEqual(self.take(START), [])
         self.assertEqual(len(self.outbox), 0)
-        self.assertIsNone(self.outbox.nextTimer())
+        self.assertIsNone(self.outbox.lookAt)
 
     def test_inOrder(self) -> None:
         """
@@ -56,89 +55,25 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.addAudio(b"a", START)
         self.assertEqual(len(self.outbox), 3)
         self.assertEqual(
-            self.outbox.take(START + 0.1, True),
-            [(b"v1", START + 0.5), (b"v2", START + 0.5), (b"a", START + 0.2)],
+            self.outbox.take(3, START + 0.1),
+            [([b"v1", b"v2"], START + 0.5), ((b"a",), START + 0.2)],
         )
-        self.assertIsNone(self.outbox.nextTimer())
+        self.assertEqual(len(self.outbox), 0)
 
-    def test_burst(self) -> None:
+    def test_limit(self) -> None:
         """
-        64 packets leave at once, and then 64 a millisecond.
+        No more leaves than may, frames are cut where they must be, and what is left of
+        one leaves first.
         """
-        self.fill(1000)
-        self.assertEqual(len(self.take(START)), 64)
-        self.assertEqual(self.take(START), [])
-        for step in range(1, 10):
-            self.assertEqual(len(self.take(START + step / 1000)), 64)
-
-    def test_timer(self) -> None:
-        """
-        The timer waits for a quarter of a burst, and then that much leaves.
-        """
-        self.fill(1000)
-        now = START
-        self.take(now)
-        for _ in range(20):
-            at = self.outbox.nextTimer()
-            assert at is not None
-            self.assertAlmostEqual(at - now, 0.00025)
-            now = at
-            self.assertEqual(len(self.take(now)), 16)
-
-    def test_exactOverTime(self) -> None:
-        """
-        However the calls fall, no millisecond sees more than two bursts, and the
-        rate is kept to the packet, also after weeks of uptime.
-        """
-        for start in (0.0, START, 5e6):
-            random = Random(1)
-            now, sent = start, 0
-            while now < start + 0.05:
-                if len(self.outbox) < 200:
-                    self.fill(1000, now)
-                sent += len(self.take(now))
-                self.assertLessEqual(sent, 64.5 + (now - start) * 64000)
-                now += random.random() / 2000
-            self.assertGreater(sent, (now - start) * 64000 - 64)
-            self.setUp()
-
-    def test_pauseEarnsOneBurst(self) -> None:
-        """
-        A pause earns one burst, however long it was.
-        """
-        self.fill(10)
-        self.take(START)
-        self.fill(1000, START + 60)
-        self.assertEqual(len(self.take(START + 60)), 64)
-
-    def test_smallFramesAreNotPaced(self) -> None:
-        """
-        What fits into the burst leaves at once, frame after frame.
-        """
-        for step in range(100):
-            self.fill(40, START + step / 1000)
-            self.assertEqual(len(self.take(START + step / 1000)), 40)
-
-    def test_neverSpins(self) -> None:
-        """
-        After `take`, the timer is in the future.
-        """
-        random = Random(2)
-        now = START
-        for _ in range(2000):
-            now += random.random() / 1000
-            if random.random() < 0.3:
-                self.fill(random.randrange(100), now)
-            self.take(now)
-            at = self.outbox.nextTimer()
-            self.assertTrue(at is None or at > now)
-
-    def test_stream(self) -> None:
-        """
-        On a stream everything leaves at once: it has its own pace.
-        """
-        self.fill(1000)
-        self.assertEqual(len(self.take(START, paced=False)), 1000)
+        self.fill(100)
+        self.outbox.addAudio(b"a", START)
+        self.assertEqual(self.take(START, -3), [])
+        self.assertEqual(self.take(START, 0), [])
+        everything: list[bytes] = []
+        for limit, rest in ((64, 37), (1, 36), (35, 1), (5, 0), (5, 0)):
+            everything += self.take(START, limit)
+            self.assertEqual(len(self.outbox), rest)
+        self.assertEqual(everything, [b"%d" % each for each in range(100)] + [b"a"])
 
     def test_lateVideo(self) -> None:
         """
@@ -202,13 +137,13 @@ class OutboxTests(SynchronousTestCase):
         """
         self.assertFalse(self.outbox.looks(congested=False, now=START))
         self.admit(keyFrame=False, congested=True)
-        self.assertEqual(self.outbox.nextTimer(), START + 0.05)
+        self.assertEqual(self.outbox.lookAt, START + 0.05)
         self.assertFalse(self.outbox.looks(congested=False, now=START + 0.04))
         self.assertFalse(self.outbox.looks(congested=True, now=START + 0.05))
-        self.assertEqual(self.outbox.nextTimer(), START + 0.05 + 0.05)
+        self.assertEqual(self.outbox.lookAt, START + 0.05 + 0.05)
         self.assertTrue(self.outbox.looks(congested=False, now=START + 0.1))
         self.assertFalse(self.outbox.looks(congested=False, now=START + 0.2))
-        self.assertIsNone(self.outbox.nextTimer())
+        self.assertIsNone(self.outbox.lookAt)
         self.assertTrue(self.outbox.needKey)
 
     def test_keyFrameInTime(self) -> None:
@@ -218,7 +153,7 @@ class OutboxTests(SynchronousTestCase):
         self.admit(keyFrame=False, congested=True)
         self.admit(keyFrame=True, congested=False)
         self.assertFalse(self.outbox.looks(congested=False, now=START + 1))
-        self.assertIsNone(self.outbox.nextTimer())
+        self.assertIsNone(self.outbox.lookAt)
 
     def test_giveUpVideo(self) -> None:
         """
@@ -242,4 +177,4 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.clear()
         self.assertEqual(len(self.outbox), 0)
         self.assertFalse(self.outbox.needKey)
-        self.assertIsNone(self.outbox.nextTimer())
+        self.assertIsNone(self.outbox.lookAt)

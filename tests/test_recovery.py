@@ -54,9 +54,11 @@ class SentPacketsTests(SynchronousTestCase):
         """
         Send packets that are of use for ``life`` seconds.
         """
-        deadline = None if life is None else now + life
         for counter in counters:
-            self.sent.sent(counter, named(counter), now, deadline)
+            if life is None:
+                self.sent.counted(counter, now)
+            else:
+                self.sent.sent(counter, [named(counter)], now, now + life)
 
     def due(self, now: float) -> list[bytes]:
         """
@@ -277,13 +279,45 @@ class SentPacketsTests(SynchronousTestCase):
         """
         packet = bytes(1 << 20)
         count = MAX_SENT_BYTES >> 20
-        self.sent.sent(0, b"small", START, None)
+        self.sent.counted(0, START)
         for counter in range(1, count + 3):
-            self.sent.sent(counter, packet, START, START + 10)
+            self.sent.sent(counter, [packet], START, START + 10)
         self.assertEqual(len(self.sent), count)
         self.assertEqual(self.sent.lost, 3)
         self.sent.received(ackOf([0, 1, 2]), START)
         self.assertEqual(self.sent.acknowledged, 0)
+
+    def test_oneThatNeverArrives(self) -> None:
+        """
+        What waits behind a packet that is neither acknowledged nor looked at, as over a
+        stream, is forgotten when it arrives all the same.
+        """
+        self.enter(0)
+        for counter in range(1, 3000):
+            self.enter(counter)
+            self.sent.received(ackOf([counter]), START)
+            self.assertLess(len(self.sent._flights), 100)
+        self.assertEqual((len(self.sent), self.sent.acknowledged), (1, 2999))
+        self.assertEqual(self.due(START + TIMEOUT), [named(0)])
+
+    def test_holesInAFlight(self) -> None:
+        """
+        Of packets that left together those are sent again that are missing, once each,
+        whatever has arrived between them, and each is waited for by itself.
+        """
+        packets = [named(counter) for counter in range(10)]
+        self.sent.sent(0, packets, START, START + 0.5)
+        self.sent.received(ackOf([1, 2, 4, 7]), START)
+        self.assertEqual(self.due(START), [named(0), named(3)])
+        self.assertEqual(self.due(START + 0.09), [named(5), named(6)])
+        self.sent.received(ackOf([0, 1, 2, 4, 5, 7, 8]), START + 0.1)
+        again = self.sent.unacknowledged(MAX_PACKET, START + 0.1)
+        self.assertEqual(again, [named(9), named(3), named(6)])
+        self.assertEqual(self.due(START + 0.1 + TIMEOUT), again)
+        self.assertEqual(self.due(START + 0.5), [])
+        self.assertEqual(self.sent.lost, 0)
+        self.assertEqual(self.due(START + 0.1 + 2 * TIMEOUT), [])
+        self.assertEqual((len(self.sent), self.sent.lost), (0, 3))
 
     def test_clear(self) -> None:
         """
@@ -313,9 +347,8 @@ class NarrowPathTests(SynchronousTestCase):
         """
         for each in range(0, 4 * rounds, 4):
             now = START + each / 1000
-            self.sent.sent(each, bytes(MAX_PACKET), now, now + 9)
-            for counter in (each + 1, each + 2, each + 3):
-                self.sent.sent(counter, b"small", now, now + 9)
+            packets = [bytes(MAX_PACKET), b"small", b"small", b"small"]
+            self.sent.sent(each, packets, now, now + 9)
             self.sent.received(ackOf([each + 1, each + 2, each + 3]), now)
             self.sent.due(ROUND_TRIP, TIMEOUT, MAX_PACKET, now)
 
@@ -341,8 +374,8 @@ class NarrowPathTests(SynchronousTestCase):
         What is larger than the path passes is not sent again there, and given up at its
         deadline; on another path it is.
         """
-        for counter, size in enumerate((1201, 1200, 5, 5, 5)):
-            self.sent.sent(counter, bytes(size), START, START + 1)
+        packets = [bytes(size) for size in (1201, 1200, 5, 5, 5)]
+        self.sent.sent(0, packets, START, START + 1)
         self.sent.received(ackOf([2, 3, 4]), START)
         again = self.sent.due(ROUND_TRIP, TIMEOUT, 1200, START)
         self.assertEqual([len(each) for each in again], [1200])
@@ -425,13 +458,15 @@ class SentPacketsPropertyTests(SynchronousTestCase):
         now, counter, arrived = START, 0, set[int]()
         for _ in range(400):
             now += random.choice((0.0, 0.001, 0.01, 0.1))
-            for _ in range(random.randrange(8)):
+            for _ in range(random.randrange(4)):
                 counter += random.choice((1, 1, 1, 2))
                 deadline = now + random.choice((0.2, 0.5))
-                fast.sent(counter, named(counter), now, deadline)
-                slow.sent(counter, now, deadline)
-                if random.random() < 0.7:
-                    arrived.add(counter)
+                flight = range(counter, counter + random.choice((1, 1, 2, 5)))
+                fast.sent(counter, [named(each) for each in flight], now, deadline)
+                for counter in flight:
+                    slow.sent(counter, now, deadline)
+                    if random.random() < 0.7:
+                        arrived.add(counter)
             if arrived and random.random() < 0.5:
                 fast.received(ackOf(arrived), now)
                 slow.received(arrived)

@@ -5,6 +5,7 @@ Tests for `rootstream.protocol.replay`.
 from __future__ import annotations
 
 from random import Random
+from sys import getsizeof
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -192,6 +193,29 @@ class ReplayWindowTests(SynchronousTestCase):
         self.verdict(window, far - WINDOW, True)
         self.verdict(window, far - WINDOW - 1, False)
         self.verdict(window, 200, False)
+
+    def test_fewCounters(self) -> None:
+        """
+        A window that few counters came to is small, and takes any next one: beside
+        the last word that it has, in the first one that it has not, far past it, or by
+        runs that begin and end anywhere.
+        """
+        for first in (0, 1, 200, 255):
+            for jump in (1, 2, 55, 56, 57, 300, 8191, 8192, 9000):
+                window, model = ReplayWindow(), SlowWindow()
+                small = getsizeof(window._ring)
+                for counter in (first, first + jump, first + jump - 1, first):
+                    self.assertIs(window.mark(counter), model.mark(counter))
+                base = first + jump + 1
+                self.assertEqual(window.received(base, 600), model.received(base, 600))
+                window = ReplayWindow()
+                window.markNext(first + 1)
+                if first < 256:
+                    self.assertEqual(getsizeof(window._ring), small)
+                window.markNext(jump)
+                self.assertFalse(window.check(first + jump))
+                self.assertTrue(window.check(first + jump + 1))
+        self.assertLess(small, 200)
 
     def test_end(self) -> None:
         """

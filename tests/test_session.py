@@ -382,6 +382,28 @@ class LifeTests(SynchronousTestCase):
             self.assertEqual(session.refused["index"], 3)
             self.assertEqual(session.bytesReceived, 0)
 
+    def test_rest(self) -> None:
+        """
+        A session at rest keeps its keys and no ciphers, and goes on with the next
+        packet of either direction; one that was forgotten does not.
+        """
+        initiator, responder = pair()
+        for number in range(3):
+            self.assertEqual(responder.open(initiator.seal(b"there")), b"there")
+            self.assertEqual(initiator.open(responder.seal(b"back")), b"back")
+            self.assertEqual(initiator.sendCounter, number + 1)
+            initiator.rest()
+            responder.rest()
+            for session in (initiator, responder):
+                kept = [type(each) for each in reachable(session)]
+                self.assertNotIn(ChaCha20Poly1305, kept)
+                self.assertFalse(session.dead(0.0))
+        packet = initiator.seal(b"late")
+        responder.forget()
+        responder.rest()
+        self.assertIsNone(responder.open(packet))
+        self.assertTrue(responder.dead(0.0))
+
     def test_keysAreGone(self) -> None:
         """
         A forgotten session keeps neither keys nor ciphers alive (F19).
@@ -398,6 +420,6 @@ class LifeTests(SynchronousTestCase):
         session = Session(*keys, 11, 22, 0.0, True)
         session.seal(b"")
         session.open(bytes(40))
-        self.assertEqual(len(secrets()), 2)
+        self.assertEqual(len(secrets()), 4)
         session.forget()
         self.assertEqual(secrets(), [])

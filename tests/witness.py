@@ -383,7 +383,7 @@ class Witness:
         for each in node.links:
             indices += len(each._slots) + len(each._dialling)
             for slot in each._slots:
-                held = sum(len(one.packet or b"") for one in slot.sent._sent.values())
+                held = sum(map(len, slot.sent._packets.values()))
                 if held != slot.sent._bytes:
                     raise Violation("the bytes sent are counted wrongly")
             video = each._inbox._video

@@ -9,7 +9,6 @@ fast the kernel took them since the oldest of them came.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from rootstream.protocol.constants import (
@@ -38,7 +37,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._given = 0
-        self._marks: deque[_Mark] = deque()
+        self._marks: list[_Mark] = []
 
     def give(self, size: int, backlog: int, now: float) -> None:
         """
@@ -74,6 +73,10 @@ class Backlog:
         Drop the marks of what the kernel has, and return how much that is.
         """
         taken = self._given - backlog
-        while self._marks and self._marks[0].given <= taken:
-            self._marks.popleft()
+        gone = 0
+        for mark in self._marks:
+            if mark.given > taken:
+                break
+            gone += 1
+        del self._marks[:gone]
         return taken

@@ -96,6 +96,8 @@ ACK_INTERVAL: Final = 0.05
 ACK_EVERY_PACKETS: Final = 64
 PING_STREAMING: Final = 1.0
 PING_IDLE: Final = 15.0
+#: So the initiator of an idle session PINGs first, and the other need not.
+PING_LEADING: Final = 14.0
 IMPAIRED_AFTER: Final = 1.5
 DISCONNECTED_AFTER: Final = 30.0
 
@@ -162,16 +164,27 @@ BLACK_HOLE_ROUND_LOSSES: Final = 8
 #: How long a packet that is not resent is waited for before it counts as lost.
 SENT_LIFE: Final = 2.0
 MAX_SENT_BYTES: Final = 16 << 20
+#: Records of packets sent together that all have arrived, beyond those that have not.
+MAX_SPENT_FLIGHTS: Final = 64
 #: Counters before the largest that an ACK reports on: what is sent in two round
 #: trips, so that a copy sent for a hole is still told of.  With 256, a stream of
 #: 40 Mbit/s over 100 ms that lost one in twenty was sent four copies a hole.
 ACK_BITS: Final = 8 * ACK_BITMAP
 #: How long a hole in the counters may go untold.
 ACK_HOLE_DELAY: Final = 0.005
-#: Packets that may leave at once, and how many a second after that: a train
-#: longer than this overruns a receive buffer of the default size.
+#: Packets that may leave at once: a train longer than this overruns a receive buffer
+#: of the default size.  How many a second after that is for each path to find out:
+#: where it starts, and from where to where it goes.
 BURST_PACKETS: Final = 64
-PACED_PACKETS_PER_SECOND: Final = 64_000
+PACE_START: Final = 64_000
+PACE_LEAST: Final = 16_000
+PACE_MOST: Final = 400_000
+#: By this it grows, once a round trip at the most, and not more often than this many
+#: seconds.
+PACE_GROWTH: Final = 1.125
+PACE_STEP: Final = 0.01
+#: So many packets missing at once are no chance: the end of a train had no room.
+PACE_MISSED: Final = 32
 #: Media counts as flowing this long after its last frame.
 STREAMING_FOR: Final = 5.0
 #: After a PING without answer: how long until the peer counts as impaired.

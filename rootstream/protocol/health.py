@@ -7,7 +7,6 @@ round trip of a second means is for others to say.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from rootstream.protocol.constants import LONGEST_ROUND_TRIP
@@ -89,7 +88,7 @@ class ClockOffset:
     """
 
     def __init__(self) -> None:
-        self._samples: deque[tuple[int, int]] = deque(maxlen=CLOCK_SAMPLES)
+        self._samples: list[tuple[int, int]] = []
 
     def sample(self, sent: int, clock: int, received: int) -> None:
         """
@@ -97,6 +96,7 @@ class ClockOffset:
         the PONG came.  A PONG that came before its PING left is ignored.
         """
         if received >= sent:
+            del self._samples[: 1 - CLOCK_SAMPLES]
             self._samples.append((received - sent, clock - (sent + received) // 2))
 
     @property

@@ -321,6 +321,9 @@ class Inbox:
         They are padded, so that their size does not tell a keystroke, and small, so
         that any path passes them.
         """
+        # This and the timer below are asked with every picture.
+        if not self.unacknowledged:
+            return []
         due: list[tuple[int, bytes]] = []
         for kind, channel in self._channels():
             for seq, message in channel.due(now, timeout):
@@ -337,6 +340,8 @@ class Inbox:
         """
         When `messagesDue` has something to say, if ever.
         """
+        if not self.unacknowledged:
+            return None
         times = [channel.nextTimer(timeout) for _, channel in self._channels()]
         return min((at for at in times if at is not None), default=None)
 

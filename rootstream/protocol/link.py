@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -64,6 +63,7 @@ from rootstream.protocol.packing import Batches, Packing
 from rootstream.protocol.paths import Paths
 from rootstream.protocol.routing import Routing
 from rootstream.protocol.session import Session, SessionExhausted
+from rootstream.protocol.shared import SharedFrame
 from rootstream.protocol.slots import Slot, Slots
 from rootstream.protocol.status import LinkStatus
 from rootstream.protocol.video import chunk
@@ -131,7 +131,7 @@ class Link:
             self._liveness,
             failover,
         )
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
         self._routing = Routing(
             self._slots,
             self._paths,
@@ -273,7 +273,10 @@ class Link:
         size = MAX_CHUNK
         if current is not None:
             size -= MAX_PACKET - current.size
-        chunks = chunk(self._frameId, frame, size)
+        if isinstance(frame, SharedFrame):
+            chunks = frame.chunks(self._frameId, size)
+        else:
+            chunks = chunk(self._frameId, frame, size)
         if not self._outbox.admitVideo(frame.keyFrame, congested, now):
             return False
         self._frameId = (self._frameId + 1) & 0xFFFFFFFF
@@ -551,7 +554,7 @@ class Link:
             self._account(self._slots.previous)
         self._slots.establish(slot, now)
         self._dialling.clear()
-        self._liveness.restart(now)
+        self._liveness.restart(slot.session.isInitiator, now)
         state = self._paths.validate(slot.path, now)
         self._routing.use(state, "handshake confirmed", now)
         self._events.append(SessionEstablished(slot.path, rekey, restarted))
@@ -643,7 +646,7 @@ class Link:
         """
         The next event that the shell has not seen, or None.
         """
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     # --- to the network ---
 
@@ -680,6 +683,9 @@ class Link:
             self._observe(now)
         for path, batch in leaving:
             self._paths.given(path, batch, now)
+        if not self._liveness.streaming(now):
+            for slot in self._slots:
+                slot.session.rest()
         return leaving
 
     def _farewell(self, now: float) -> bytes | None:

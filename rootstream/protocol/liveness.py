@@ -9,7 +9,9 @@ streams nothing is asked after fifteen seconds of silence.
 Whoever receives media speaks up at the first moment of quiet: when a NAT has forgotten
 him, nothing reaches him before he does.
 
-The PINGs that go out between the questions are for measuring.
+The PINGs that go out between the questions are for measuring.  While nothing streams
+they keep the session alive, and the initiator's do for both: he sends them a second
+before the other would ask, and whoever is behind a NAT is mostly he.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from rootstream.protocol.constants import (
     DISCONNECTED_AFTER,
     IMPAIRED_AFTER,
     PING_IDLE,
+    PING_LEADING,
     PING_PATIENCE,
     PING_REPEAT,
     PING_STREAMING,
@@ -40,6 +43,8 @@ class Liveness:
         self.lastHeard = now
         self.impaired = False
         self.silent = False
+        #: Whether we began the session.
+        self._leads = True
         self._streamingUntil = now
         #: When media last came in, and after how much quiet since then to speak up.
         self._mediaAt = now
@@ -79,6 +84,8 @@ class Liveness:
         silence = now - self.lastHeard
         self.lastHeard = now
         self._askedAt = None
+        if not self._leads and now >= self._streamingUntil and now < self._pingAt:
+            self._pingAt = now + PING_IDLE
         if not self.impaired:
             return None
         self.impaired = self.silent = False
@@ -94,10 +101,12 @@ class Liveness:
         self.impaired = True
         return [Impaired(now - self.lastHeard)]
 
-    def restart(self, now: float) -> None:
+    def restart(self, leads: bool, now: float) -> None:
         """
-        A handshake proved the peer alive, and it counts from here.
+        A handshake, begun by us if we lead, proved the peer alive, and it counts from
+        here.
         """
+        self._leads = leads
         self.lastHeard = now
         self._askedAt = None
         self.impaired = self.silent = False
@@ -150,7 +159,9 @@ class Liveness:
             return SILENT_PING
         if self._askedAt is not None:
             return PING_REPEAT
-        return PING_STREAMING if self.streaming(now) else PING_IDLE
+        if self.streaming(now):
+            return PING_STREAMING
+        return PING_LEADING if self._leads else PING_IDLE
 
     def _impairedAt(self, roundTrip: float) -> float | None:
         if self.impaired or self._askedAt is None:

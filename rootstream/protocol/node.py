@@ -11,7 +11,7 @@ it turns away hears nothing, but for a RETRY.
 from __future__ import annotations
 
 import os
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -47,9 +47,7 @@ class _Freshness:
     """
 
     timestamp: int = -1
-    ephemerals: deque[bytes] = field(
-        default_factory=lambda: deque(maxlen=REMEMBERED_EPHEMERALS)
-    )
+    ephemerals: list[bytes] = field(default_factory=list)
 
 
 class Node:
@@ -236,6 +234,7 @@ class Node:
             self._retry(packet, path, now)
             return False
         fresh.timestamp = payload.timestamp
+        del fresh.ephemerals[: 1 - REMEMBERED_EPHEMERALS]
         fresh.ephemerals.append(invitation.ephemeral)
         return True
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import os
+from functools import lru_cache
 from hashlib import blake2s
 from typing import Final, Self
 
@@ -41,7 +42,7 @@ def publicKey(private: bytes) -> bytes:
     """
     The X25519 public key of a private one.
     """
-    return _raw(X25519PrivateKey.from_private_bytes(private))
+    return _static(private)[1]
 
 
 def keyedMac(key: bytes, message: bytes) -> bytes:
@@ -53,6 +54,16 @@ def keyedMac(key: bytes, message: bytes) -> bytes:
 
 def _raw(private: X25519PrivateKey) -> bytes:
     return private.public_key().public_bytes_raw()
+
+
+@lru_cache(maxsize=8)
+def _static(private: bytes) -> tuple[X25519PrivateKey, bytes]:
+    """
+    A key that outlives its handshakes, with its public half.  To load it costs as much
+    as a DH, which every stranger could have had us do.
+    """
+    loaded = X25519PrivateKey.from_private_bytes(private)
+    return loaded, _raw(loaded)
 
 
 def _ephemeral(private: bytes | None) -> X25519PrivateKey:
@@ -180,8 +191,8 @@ class HandshakeState:
         self,
         prologue: bytes,
         isInitiator: bool,
-        local: X25519PrivateKey,
-        responderPublic: bytes,
+        localPrivate: bytes,
+        responderPublic: bytes | None,
         psk: bytes | None,
     ) -> None:
         pattern = b"IK" if psk is None else b"IKpsk2"
@@ -189,9 +200,11 @@ class HandshakeState:
             b"Noise_" + pattern + b"_25519_ChaChaPoly_BLAKE2s"
         )
         self._symmetric.mixHash(prologue)
+        self._local, self._localPublic = _static(localPrivate)
+        # None for the one who is the responder.
+        responderPublic = responderPublic or self._localPublic
         self._symmetric.mixHash(responderPublic)
         self._isInitiator = isInitiator
-        self._local = local
         self._psk = psk
         self._remoteStatic = responderPublic
 
@@ -206,16 +219,14 @@ class HandshakeState:
         """
         The side that knows whom it wants to talk to.
         """
-        local = X25519PrivateKey.from_private_bytes(localPrivate)
-        return cls(prologue, True, local, remotePublic, psk)
+        return cls(prologue, True, localPrivate, remotePublic, psk)
 
     @classmethod
     def responder(cls, prologue: bytes, localPrivate: bytes, psk: bytes | None) -> Self:
         """
         The side that learns from the first message who is calling.
         """
-        local = X25519PrivateKey.from_private_bytes(localPrivate)
-        return cls(prologue, False, local, _raw(local), psk)
+        return cls(prologue, False, localPrivate, None, psk)
 
     @property
     def handshakeHash(self) -> bytes:
@@ -234,7 +245,7 @@ class HandshakeState:
         public = _raw(self._ephemeral)
         self._mixEphemeral(symmetric, public)
         symmetric.mixKey(_exchange(self._ephemeral, self._remoteStatic))
-        static = symmetric.seal(_raw(self._local))
+        static = symmetric.seal(self._localPublic)
         symmetric.mixKey(_exchange(self._local, self._remoteStatic))
         return public + static + symmetric.seal(payload)
 

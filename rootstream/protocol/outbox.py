@@ -11,19 +11,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rootstream.protocol.constants import (
     AUDIO_DEADLINE,
     BACKLOG_LOOK,
-    BURST_PACKETS,
-    PACED_PACKETS_PER_SECOND,
     VIDEO_DEADLINE,
 )
 
 
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """
+    What is left of a frame that waits.
+    """
+
+    plains: Sequence[bytes]
+    deadline: float
+    isVideo: bool
+
+
 class Outbox:
     """
-    A queue of plaintexts, each ready to be sealed into one packet.
+    A queue of frames, in plaintexts each ready to be sealed into one packet.  Its
+    length is the number of these.
 
     @ivar needKey: video frames are refused until a key frame comes.
     @ivar dropped: video frames refused or given up.
@@ -31,15 +42,14 @@ class Outbox:
     """
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[bytes, float, int]] = deque()
-        self._frame = 0
-        self._pacedUntil = 0.0
+        self._queue: deque[_Waiting] = deque()
+        self._length = 0
         self.needKey = False
         self.dropped = 0
         self.lookAt: float | None = None
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._length
 
     def admitVideo(self, keyFrame: bool, congested: bool, now: float) -> bool:
         """
@@ -69,34 +79,37 @@ class Outbox:
         """
         Queue the chunks of one video frame.
         """
-        self._frame += 1
-        deadline = now + VIDEO_DEADLINE
-        frame = self._frame
-        self._queue.extend([(chunk, deadline, frame) for chunk in chunks])
+        self._queue.append(_Waiting(chunks, now + VIDEO_DEADLINE, True))
+        self._length += len(chunks)
 
     def addAudio(self, plain: bytes, now: float) -> None:
         """
         Queue one audio frame.
         """
-        self._queue.append((plain, now + AUDIO_DEADLINE, 0))
+        self._queue.append(_Waiting((plain,), now + AUDIO_DEADLINE, False))
+        self._length += 1
 
     def expire(self, now: float) -> None:
         """
         Drop what is too late, while nothing is taken.
         """
         queue = self._queue
-        while queue and now >= queue[0][1]:
-            _, _, frame = queue.popleft()
-            if frame:
-                self._dropFrame(frame)
+        while queue and now >= queue[0].deadline:
+            late = queue.popleft()
+            self._length -= len(late.plains)
+            if late.isVideo:
+                # All that is queued behind it refers to it; a key frame will come.
+                self.dropped += 1
+                self.needKey = True
 
     def giveUpVideo(self) -> None:
         """
         Drop all video: it is cut into packets that do not get through.
         """
-        frames = {frame for _, _, frame in self._queue if frame}
-        self._queue = deque(each for each in self._queue if not each[2])
-        self.dropped += len(frames)
+        rest = [each for each in self._queue if not each.isVideo]
+        self.dropped += len(self._queue) - len(rest)
+        self._queue = deque(rest)
+        self._length = len(rest)
         self.needKey = True
 
     def clear(self) -> None:
@@ -104,44 +117,28 @@ class Outbox:
         Drop everything: the peer that it was for is gone.
         """
         self._queue.clear()
+        self._length = 0
         self.needKey = False
         self.lookAt = None
 
-    def take(self, now: float, paced: bool) -> list[tuple[bytes, float]]:
+    def take(self, limit: int, now: float) -> list[tuple[Sequence[bytes], float]]:
         """
-        What may be sent now, each with its deadline.  ``paced`` limits it to
-        what a receive buffer of the default size takes.
+        What is to be sent now, of at most ``limit`` packets: pieces of frames, each
+        with its deadline.
         """
+        taken: list[tuple[Sequence[bytes], float]] = []
         queue = self._queue
-        taken: list[tuple[bytes, float]] = []
-        limit = len(queue)
-        if paced:
-            start = max(
-                self._pacedUntil, now - BURST_PACKETS / PACED_PACKETS_PER_SECOND
-            )
-            limit = round((now - start) * PACED_PACKETS_PER_SECOND)
-        while queue and len(taken) < limit:
-            plain, deadline, frame = queue.popleft()
-            if now < deadline:
-                taken.append((plain, deadline))
-            elif frame:
-                self._dropFrame(frame)
-        if paced and taken:
-            self._pacedUntil = start + len(taken) / PACED_PACKETS_PER_SECOND
+        while limit > 0:
+            self.expire(now)
+            if not queue:
+                break
+            first = queue[0]
+            plains = first.plains
+            if len(plains) <= limit:
+                queue.popleft()
+            else:
+                plains, first.plains = plains[:limit], plains[limit:]
+            taken.append((plains, first.deadline))
+            limit -= len(plains)
+            self._length -= len(plains)
         return taken
-
-    def _dropFrame(self, frame: int) -> None:
-        while self._queue and self._queue[0][2] == frame:
-            self._queue.popleft()
-        # All that is queued behind it refers to it; a key frame will come.
-        self.dropped += 1
-        self.needKey = True
-
-    def nextTimer(self) -> float | None:
-        """
-        When `take` will give more, or `looks` has something to say, if ever.
-        """
-        # A quarter of a burst is worth waking up for; one packet is not.
-        wait = BURST_PACKETS / 4 / PACED_PACKETS_PER_SECOND
-        times = [self._pacedUntil + wait if self._queue else None, self.lookAt]
-        return min((at for at in times if at is not None), default=None)

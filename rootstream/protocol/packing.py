@@ -90,7 +90,9 @@ class Packing:
             self._paths.nextTimer(),
         ]
         if self._paths.current is not None:
-            times.append(self._outbox.nextTimer())
+            times.append(self._outbox.lookAt)
+            if self._outbox:
+                times.append(self._paths.current.pace.nextTimer())
             times.append(self._inbox.channelTimer(self._timeout))
             times.append(min(current.confirmsAt, default=None))
             for slot in self._slots:
@@ -194,6 +196,8 @@ class Packing:
                 # A stream repeats by itself.
                 again = each.sent.due(self._roundTrip, self._timeout, current.size, now)
                 self._extend(batches, current, again)
+                if again:
+                    current.pace.missed(len(again), self._roundTrip, now)
                 if each.sent.blackHole.found and current.size > SMALL_PACKET:
                     # What is cut already is too large, and what was sent is lost.
                     current.size = SMALL_PACKET
@@ -207,17 +211,25 @@ class Packing:
     def _fillMedia(
         self, batches: Batches, slot: Slot, current: PathState, now: float
     ) -> None:
-        paced = current.path.transport == Transport.UDP
-        taken = self._outbox.take(now, paced)
-        if not taken:
+        outbox = self._outbox
+        if not outbox:
             return
-        counter = slot.session.sendCounter
-        packets = slot.session.sealMany([plain for plain, _ in taken])
-        for packet, (_, deadline) in zip(packets, taken, strict=True):
-            slot.sent.sent(counter, packet, now, deadline)
-            counter += 1
-        self._failover.sent(now)
-        self._extend(batches, current, packets)
+        paced = current.path.transport == Transport.UDP
+        before = slot.session.sendCounter
+        for plains, deadline in outbox.take(
+            current.pace.allowance(now) if paced else len(outbox), now
+        ):
+            first = slot.session.sendCounter
+            packets = slot.session.sealMany(plains)
+            slot.sent.sent(first, packets, now, deadline)
+            self._extend(batches, current, packets)
+        left = slot.session.sendCounter - before
+        if left:
+            self._failover.sent(now)
+        if paced:
+            current.pace.left(left, now)
+            if outbox:
+                current.pace.strained(self._roundTrip, now)
 
     def _put(
         self,
@@ -234,15 +246,14 @@ class Packing:
         """
         if state.allows(len(plain) + MIN_DATA):
             counter = slot.session.sendCounter
-            packet = self._seal(batches, slot, state, plain)
+            self._seal(batches, slot, state, plain)
             if state is self._paths.current:
-                slot.sent.sent(counter, packet, now, None)
+                slot.sent.counted(counter, now)
                 self._failover.sent(now)
 
     def _seal(
         self, batches: Batches, slot: Slot, state: PathState, plain: bytes
-    ) -> bytes:
+    ) -> None:
         packet = slot.session.seal(plain)
         state.sent += len(packet)
         batches.setdefault(state.path, []).append(packet)
-        return packet

@@ -31,6 +31,7 @@ from rootstream.protocol.constants import (
     PATH_PROBE_HOLD,
     RECORD_HEADER,
 )
+from rootstream.protocol.pacing import Pace
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +52,8 @@ class PathState:
     challengesLeft: int = 0
     #: How large a packet may be on it.
     size: int = MAX_PACKET
+    #: How fast packets leave on it, if it is not a stream.
+    pace: Pace = field(default_factory=Pace)
     #: What waits in it, if it is a stream.
     waiting: Backlog = field(default_factory=Backlog)
 

@@ -23,6 +23,8 @@ from rootstream.protocol.constants import (
 __all__ = ["ReplayWindow"]
 
 _WORDS: Final = REPLAY_BITS // 64
+#: What a session of an idle peer needs until its keys are replaced.
+_FIRST_WORDS: Final = 4
 
 
 class ReplayWindow:
@@ -32,12 +34,14 @@ class ReplayWindow:
     Within a word the bits run downwards: the highest bit is the lowest counter.
     Acknowledgements list counters from the newest to the oldest, and so they are
     cut out of the ring without turning bits around.
+
+    The ring begins as its first words, and becomes whole once a counter is past them.
     """
 
     __slots__ = ("_ring", "largest")
 
     def __init__(self) -> None:
-        self._ring = [0] * _WORDS
+        self._ring = [0] * _FIRST_WORDS
         self.largest = -1
 
     def check(self, counter: int) -> bool:
@@ -65,6 +69,8 @@ class ReplayWindow:
             if counter >= REJECT_AFTER_PACKETS:
                 return False
             current = largest >> 6
+            if block >= len(ring):
+                self._complete()
             # A jump over the whole ring clears each word once, not each block.
             for stale in range(max(current, block - _WORDS) + 1, block + 1):
                 ring[stale % _WORDS] = 0
@@ -86,6 +92,8 @@ class ReplayWindow:
         ring = self._ring
         first = self.largest + 1
         self.largest += count
+        if self.largest >> 6 >= len(ring):
+            self._complete()
         while count > 0:
             # Of this word, the bits from `first` on; they run downwards.
             start = first & 63
@@ -96,6 +104,9 @@ class ReplayWindow:
             ring[place] = ring[place] | bits if start else bits
             first += part
             count -= part
+
+    def _complete(self) -> None:
+        self._ring.extend([0] * (_WORDS - len(self._ring)))
 
     def received(self, base: int, count: int) -> int:
         """

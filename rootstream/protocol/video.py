@@ -44,7 +44,9 @@ _NEVER: Final = float("-inf")
 
 _PLACE = struct.Struct("<IHH")
 _ABOUT = struct.Struct("<BIH")
-_KIND: Final = bytes((FrameType.VIDEO,))
+#: Both, with the type in front.
+_HEADER = struct.Struct("<BIHHBIH")
+_KIND: Final = int(FrameType.VIDEO)
 # Where in a chunk, type included, its flags are, the part of its header that all chunks
 # of a frame share, and its data.
 _FLAGS: Final = 9
@@ -66,22 +68,12 @@ def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]
         )
     if not (0 <= frame.timestamp < 1 << 48 and 0 <= frame.reorder <= MAX_REORDER):
         raise LocalError("a video frame's timestamp or reorder depth is out of range")
-    about = _ABOUT.pack(
-        frame.keyFrame | frame.reorder << 1,
-        frame.timestamp & _MASK,
-        frame.timestamp >> 32,
-    )
-    join = b"".join
-    place = _PLACE.pack
+    flags = frame.keyFrame | frame.reorder << 1
+    low, high = frame.timestamp & _MASK, frame.timestamp >> 32
+    pack = _HEADER.pack
     return [
-        join(
-            (
-                _KIND,
-                place(frameId, index, count),
-                about,
-                data[index * size : (index + 1) * size],
-            )
-        )
+        pack(_KIND, frameId, index, count, flags, low, high)
+        + data[index * size : (index + 1) * size]
         for index in range(count)
     ]
 
@@ -152,7 +144,7 @@ class Reassembler:
         Take the body of one VIDEO frame, and say what came of it.
         """
         delivered: list[VideoReceived | VideoLost] = []
-        self.receiveMany((_KIND + body,), delivered, now)
+        self.receiveMany((bytes((_KIND,)) + body,), delivered, now)
         return delivered
 
     def receiveMany(

@@ -11,9 +11,10 @@ The end of a connection ends its path, never the session.
 from __future__ import annotations
 
 import socket
+import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -35,6 +36,7 @@ from rootstream.protocol.constants import (
     MAX_STRANGERS,
     MAX_STRANGERS_PER_SOURCE,
     MIN_RECORD,
+    RECORD_HEADER,
     STRANGER_TIMEOUT,
 )
 from rootstream.protocol.limiter import parseAddress
@@ -49,15 +51,26 @@ __all__ = [
     "tune",
 ]
 
-#: Bytes handed to Twisted at a time; also what the kernel may hold unsent.  More
-#: would hide from `TCPPath.backlog` how far behind the network is.
+#: Bytes handed to Twisted at a time, at least; also what the kernel may hold unsent.
+#: More would hide from `TCPPath.backlog` how far behind the network is.
 CHUNK = 16 << 10
+
+#: And at most.  A large chunk costs hardly more than a small one, so one that is taken
+#: within ``PROMPT`` seconds makes the next one larger: on a fast connection that hides
+#: milliseconds, on a slow one it would hide half a second.
+LARGE_CHUNK = 64 << 10
+PROMPT = 0.005
 
 #: Bytes that a peer who does not read can make us hold.
 MAX_UNSENT = 4 << 20
 
 #: Milliseconds that sent bytes may stay unacknowledged.
 USER_TIMEOUT = 10_000
+
+#: What stands in front of a packet, by its size.
+_HEADERS: Final = tuple(
+    size.to_bytes(RECORD_HEADER, "big") for size in range(MAX_PACKET + 1)
+)
 
 
 @implementer(IPath)
@@ -106,18 +119,23 @@ class Unsent:
     only past 64 KiB.
     """
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(
+        self, transport: Any, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self.transport = transport
+        self._seconds = seconds
         self._waiting = bytearray()
+        self._chunk = CHUNK
         self._handedOver = 0
+        self._handedOverAt = 0.0
         self._producing = False
         self._stopped = False
 
     @property
     def size(self) -> int:
         """
-        How many: exact but for the last `CHUNK`, which counts whole until all of it
-        is gone.
+        How many: exact but for the last chunk, which counts whole until all of it is
+        gone.
         """
         return len(self._waiting) + self._handedOver
 
@@ -133,9 +151,15 @@ class Unsent:
             self.transport.registerProducer(self, False)
 
     def resumeProducing(self) -> None:
-        chunk = bytes(self._waiting[:CHUNK])
-        del self._waiting[:CHUNK]
+        now = self._seconds()
+        if now > self._handedOverAt + PROMPT:
+            self._chunk = CHUNK
+        elif self._handedOver == self._chunk < LARGE_CHUNK:
+            self._chunk += CHUNK
+        chunk = bytes(self._waiting[: self._chunk])
+        del self._waiting[: self._chunk]
         self._handedOver = len(chunk)
+        self._handedOverAt = now
         if chunk:
             self.transport.write(chunk)
         else:
@@ -200,19 +224,21 @@ class PacketStream(Protocol):
         assert self.path is not None
         data = self._partial + data
         packets = []
-        start = 0
+        size = len(data)
+        # Always the start of a packet, that is, behind its length.
+        start = RECORD_HEADER
         wrong = None
-        while len(data) - start >= 2:
-            length = data[start] << 8 | data[start + 1]
+        while start <= size:
+            length = data[start - 2] << 8 | data[start - 1]
             if not MIN_RECORD <= length <= MAX_PACKET:
                 wrong = length
                 break
-            end = start + 2 + length
-            if end > len(data):
+            end = start + length
+            if end > size:
                 break
-            packets.append(data[start + 2 : end])
-            start = end
-        self._partial = data[start:] if wrong is None else b""
+            packets.append(data[start:end])
+            start = end + RECORD_HEADER
+        self._partial = data[start - RECORD_HEADER :] if wrong is None else b""
         if packets:
             self._sink.packetsReceived(packets, self.path)
         if wrong is not None:
@@ -224,11 +250,10 @@ class PacketStream(Protocol):
         """
         if self._closing or self.path is None:
             return
-        records = bytearray()
-        for packet in packets:
-            records += len(packet).to_bytes(2, "big")
-            records += packet
-        self.write(records)
+        records = [b""] * (2 * len(packets))
+        records[::2] = [_HEADERS[len(packet)] for packet in packets]
+        records[1::2] = packets
+        self.write(b"".join(records))
         if self.unsent > MAX_UNSENT:
             self.abort("the peer does not read what it is sent")
 
