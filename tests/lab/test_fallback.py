@@ -146,21 +146,6 @@ class CutTests(LabTests):
     A network that is gone for a while.
     """
 
-    def test_seconds(self) -> None:
-        """
-        After 5 s pictures are back at once, and the session is the same (F53).
-        """
-        self.countSessions()
-        self.stream()
-        self.watch()
-        self.router.dropAll()
-        time.sleep(5.0)
-        self.router.restore()
-        self.resumes("pictures after the return", boottime(), 0.3, 1.5)
-        self.stayedConnected()
-        self.assertEqual(self.transports(self.watcher), ["udp"])
-        self.assertEqual(self.sessions(), 1)
-
     def test_minute(self) -> None:
         """
         After a minute, of which the peer was disconnected for half, with attempts as
