@@ -608,6 +608,21 @@ class SendTests(SynchronousTestCase):
         self.assertFalse(a.send(picture(wire), wire.now))
         self.assertTrue(a.send(picture(wire, keyFrame=True), wire.now))
 
+    def test_dataForAnInit(self) -> None:
+        """
+        DATA under an index that only an INIT of ours has is nobody's.
+        """
+        wire = Wire()
+        loss(wire, 1.0)
+        link = wire.a.dial(wire.b)
+        [init] = wire.a.packets(TYPE_INIT)
+        packet = bytes((TYPE_DATA,)) + init[4:8] + bytes(40)
+        self.assertEqual(
+            wire.a.node.receive([packet], pathTo(wire.b), wire.now), [link]
+        )
+        self.assertFalse(link.established)
+        self.assertEqual(link.status().bytesReceived, 0)
+
     def test_batches(self) -> None:
         """
         A batch is as good as its packets: pictures among other frames, packets of
