@@ -20,20 +20,16 @@ import os
 import select
 import socket
 import struct
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from tests.lab.attendant import Attendant
 from tests.lab.line import Line, Settings
 from tests.lab.namespace import Host, LabUnavailable
 from tests.lab.router import DETOURS, Router
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: linux/if_tun.h.
 TUN = "/dev/net/tun"
@@ -50,12 +46,14 @@ BATCH = 64
 READ_SIZE = 65536
 
 
-class Emulator:
+class Emulator(Attendant):
     """
     The link between two hosts, as bad in each direction as its settings say.
 
     :ivar settings: those of each direction, by the host that sends.
     """
+
+    title = "emulator"
 
     def __init__(
         self, router: Router, hosts: Sequence[Host], settings: Settings, seed: int
@@ -69,18 +67,9 @@ class Emulator:
             raise LabUnavailable(f"needs {TUN}, to emulate a link (kernel module tun)")
         self._router = router
         self.settings = dict.fromkeys(hosts, settings)
-        self._process = router.popen(
-            [sys.executable, "-m", "tests.lab.emulator", str(seed), *self._devices()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=1,
-            cwd=ROOT,
-            # What interrupts a run at its terminal must not reach it: we end it.
-            start_new_session=True,
-        )
+        devices = self._devices()
+        super().__init__(router, "tests.lab.emulator", [str(seed), *devices])
         try:
-            self._answer()
             self._tell()
             self._divert()
         except BaseException:
@@ -98,19 +87,6 @@ class Emulator:
         changed = {host: self.settings[host].changed(**settings) for host in senders}
         self.settings |= changed
         self._tell()
-
-    def close(self) -> None:
-        """
-        Take the link away; what is on the way is lost.  Does no harm twice.
-        """
-        process = self._process
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe is not None
-            # What was written to a process that had ended already is still in it.
-            with suppress(BrokenPipeError):
-                pipe.close()
 
     def _devices(self) -> list[str]:
         return [f"from-{host.port}" for host in self.settings]
@@ -133,19 +109,8 @@ class Emulator:
         """
         Give the process all settings, and wait until they hold.
         """
-        assert self._process.stdin is not None
         everything = [asdict(settings) for settings in self.settings.values()]
-        # If it has ended, why is read below.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(everything) + "\n")
-        self._answer()
-
-    def _answer(self) -> None:
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        if not self._process.stdout.readline():
-            words = self._process.stderr.read().strip().splitlines()
-            raise LabUnavailable(f"the emulator ended: {words[-1] if words else '?'}")
+        self.ask(json.dumps(everything))
 
 
 def openTun(name: str) -> int:

@@ -9,13 +9,15 @@ at once: over a link that has a delay, his copy is there first.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
 import sys
 
+from tests.lab.attendant import Attendant
 from tests.lab.router import Router
-from tests.lab.wiretap import ETH_P_IP, Sniffer, openTaps, packets
+from tests.lab.wiretap import ETH_P_IP, openTaps, packets
 
 #: The word that makes him pass answers on.
 ANSWERS = "answers"
@@ -24,10 +26,12 @@ ANSWERS = "answers"
 ACROSS = {"toa": "tob", "tob": "toa"}
 
 
-class Forger(Sniffer):
+class Forger(Attendant):
     """
     Sends every UDP datagram between the hosts a second time, from another address.
     """
+
+    title = "sniffer"
 
     def __init__(self, router: Router, address: str, answers: bool = False) -> None:
         """
@@ -43,7 +47,7 @@ class Forger(Sniffer):
         """
         How many datagrams he has sent.
         """
-        count: int = self.ask()
+        count: int = json.loads(self.ask())
         return count
 
 

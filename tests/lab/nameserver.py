@@ -14,14 +14,11 @@ import json
 import selectors
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from tests.lab.namespace import LabUnavailable, Namespace
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.lab.attendant import Attendant
+from tests.lab.namespace import Namespace
 
 PORT = 53
 #: A longer answer does not fit in a datagram (RFC 1035, section 4.2.1).
@@ -42,37 +39,18 @@ SAME_NAME = b"\xc0\x0c"
 Names = Mapping[str, Sequence[str] | None]
 
 
-class NameServer:
+class NameServer(Attendant):
     """
     The process, at every address of a machine.
     """
+
+    title = "name server"
 
     def __init__(self, machine: Namespace, names: Names) -> None:
         """
         :raise LabUnavailable: if it does not start.
         """
-        self._process = machine.popen(
-            [sys.executable, "-m", "tests.lab.nameserver", json.dumps(names)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=ROOT,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        if not self._process.stdout.readline():
-            words = self._process.stderr.read().strip().splitlines()
-            self.close()
-            raise LabUnavailable(
-                f"the name server ended: {words[-1] if words else '?'}"
-            )
-
-    def close(self) -> None:
-        """
-        End it.
-        """
-        self._process.kill()
-        self._process.communicate()
+        super().__init__(machine, "tests.lab.nameserver", [json.dumps(names)])
 
 
 def answer(query: bytes, names: Names, limit: int) -> bytes | None:

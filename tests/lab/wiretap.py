@@ -13,20 +13,15 @@ import os
 import select
 import socket
 import struct
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 from rootstream.protocol.constants import TYPE_DATA
 from rootstream.transport.clock import boottime
-from tests.lab.namespace import LabUnavailable
+from tests.lab.attendant import Attendant
 from tests.lab.router import Router
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: linux/if_ether.h.  Only "all protocols" brings the packets that leave.
 ETH_P_ALL = 0x0003
@@ -83,70 +78,12 @@ class Seen:
         return self.head[2:10] if self.kind == TYPE_DATA else None
 
 
-class Sniffer:
-    """
-    A process in the router's namespace.  It answers a line with a line, and ends with
-    its standard input, so with us, however we end.
-    """
-
-    def __init__(self, router: Router, module: str, words: Sequence[str] = ()) -> None:
-        """
-        :raise LabUnavailable: if it does not begin.
-        """
-        self._process = router.popen(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=1,
-            cwd=ROOT,
-            # What interrupts a run at its terminal must not reach it: we end it.
-            start_new_session=True,
-        )
-        try:
-            self._answer()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """
-        End it.  Does no harm twice.
-        """
-        process = self._process
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe is not None
-            # What was written to a process that had ended already is still in it.
-            with suppress(BrokenPipeError):
-                pipe.close()
-
-    def ask(self) -> Any:
-        """
-        What it has to say now.
-
-        :raise LabUnavailable: if it has ended.
-        """
-        assert self._process.stdin is not None
-        # If it has ended, why is read below.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write("\n")
-        return self._answer()
-
-    def _answer(self) -> Any:
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        if not (answer := self._process.stdout.readline()):
-            words = self._process.stderr.read().strip().splitlines()
-            raise LabUnavailable(f"the sniffer ended: {words[-1] if words else '?'}")
-        return json.loads(answer)
-
-
-class Wiretap(Sniffer):
+class Wiretap(Attendant):
     """
     Writes down each packet from now on.
     """
+
+    title = "sniffer"
 
     def __init__(self, router: Router) -> None:
         super().__init__(router, "tests.lab.wiretap")
@@ -156,7 +93,8 @@ class Wiretap(Sniffer):
         """
         All packets so far.
         """
-        for at, port, leaving, protocol, source, target, size, head in self.ask():
+        told = json.loads(self.ask())
+        for at, port, leaving, protocol, source, target, size, head in told:
             ends = (tuple(source), tuple(target))
             self._seen.append(Seen(at, port, leaving, protocol, *ends, size, head))
         return list(self._seen)
