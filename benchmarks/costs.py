@@ -7,18 +7,17 @@ Nothing here measures.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from twisted.logger import ILogObserver, LogEvent, globalLogBeginner
 from zope.interface import implementer
 
-__all__ = ["Cost", "describeMachine", "quietly", "report", "show", "table"]
+from benchmarks.machine import describeMachine
+
+__all__ = ["Cost", "quietly", "report", "show", "table"]
 
 #: Of this file's own format, in the JSON.
 FORMAT = 1
@@ -105,24 +104,6 @@ def report(machine: dict[str, str], costs: Sequence[Cost]) -> str:
     ]
     whole = {"format": FORMAT, "machine": machine, "rows": rows}
     return json.dumps(whole, indent=1) + "\n"
-
-
-def describeMachine() -> dict[str, str]:
-    """
-    What the numbers are measured on.
-    """
-    model = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {
-        "Processors": f"{os.cpu_count()} x {model}",
-        "Load at the start": f"{os.getloadavg()[0]:.2f}",
-        "Kernel": f"{platform.system()} {platform.release()}",
-        "Python": f"{platform.python_version()}, Twisted {version('Twisted')}",
-        "RootStream": version("rootstream"),
-    }
 
 
 @implementer(ILogObserver)

@@ -14,17 +14,16 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.faults import FAULTS, Fault
 from benchmarks.figures import Figures, Report, page, shown, table
+from benchmarks.machine import describeMachine
 from benchmarks.stage import ROUND_TRIP, SOURCE, Stage
 from tests.lab.net import LabUnavailable, Network
 
@@ -141,26 +140,6 @@ def measure(fault: Fault, runs: int, networks: int) -> Outcome:
     return outcome
 
 
-def describeMachine(runs: int) -> dict[str, str]:
-    """
-    What the numbers were measured on.
-    """
-    model = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {
-        "Runs of each fault": str(runs),
-        "Stream": f"{SOURCE}, {ROUND_TRIP * 1000:g} ms round trip",
-        "Processors": f"{os.cpu_count()} x {model}",
-        "Load at the start": f"{os.getloadavg()[0]:.2f}",
-        "Kernel": f"{platform.system()} {platform.release()}",
-        "Python": f"{platform.python_version()}, Twisted {version('Twisted')}",
-        "RootStream": version("rootstream"),
-    }
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     The options.
@@ -218,7 +197,11 @@ def collect(options: argparse.Namespace) -> Report:
     """
     Measure what was asked for.
     """
-    machine = describeMachine(options.runs)
+    machine = {
+        "Runs of each fault": str(options.runs),
+        "Stream": f"{SOURCE}, {ROUND_TRIP * 1000:g} ms round trip",
+        **describeMachine(),
+    }
     figures: list[Figures] = []
     for fault in FAULTS:
         if not options.only or fault.name in options.only:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.cable import Cable
 from benchmarks.contests import CONTESTS, Contest
+from benchmarks.machine import describeMachine
 from benchmarks.rates import Missing, Rates, Result, Run, page, regression, tables
 from tests.lab.net import LabUnavailable
 
@@ -105,29 +104,6 @@ def measure(contests: Sequence[Contest], runs: int, seconds: float) -> list[Resu
     ]
 
 
-def describeMachine(runs: int) -> dict[str, str]:
-    """
-    What the numbers were measured on.
-    """
-    model = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {
-        "Date": date.today().isoformat(),
-        "Runs of each": f"{runs}, in turn; medians",
-        "Processors": f"{os.cpu_count()} x {model}",
-        "Load at the start": f"{os.getloadavg()[0]:.2f}",
-        "Kernel": f"{platform.system()} {platform.release()}",
-        "Python": (
-            f"{platform.python_version()}, Twisted {version('Twisted')}, "
-            f"cryptography {version('cryptography')}"
-        ),
-        "RootStream": version("rootstream"),
-    }
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     The options.
@@ -175,7 +151,12 @@ def collect(options: argparse.Namespace) -> Rates:
     """
     names = SHORT if options.short else options.only
     contests = [each for each in CONTESTS if not names or each.name in names]
-    machine = describeMachine(options.runs)
+    machine = {
+        "Date": date.today().isoformat(),
+        "Runs of each": f"{options.runs}, in turn; medians",
+        **describeMachine(),
+    }
+    machine["Python"] += f", cryptography {version('cryptography')}"
     return Rates(machine, tuple(measure(contests, options.runs, SECONDS)))
 
 
