@@ -15,8 +15,9 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from rootstream.transport import netlink
 
@@ -128,14 +129,25 @@ def _routeInWords(family: int, names: dict[int, str]) -> str:
     return f"{route.gateway} on {name}" if route.gateway else name
 
 
+def _told(
+    answer: Iterable[netlink.Message], kind: int, header: struct.Struct
+) -> Iterator[tuple[tuple[Any, ...], dict[int, bytes]]]:
+    """
+    The header and the attributes of each message of one kind; one too short is
+    passed over.
+    """
+    for message in answer:
+        if message.kind == kind and len(message.body) >= header.size:
+            about = netlink.attributes(message.body[header.size :])
+            yield header.unpack_from(message.body), about
+
+
 def _links() -> Iterator[tuple[int, tuple[str, bool]]]:
     body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
     body += netlink.attribute(_IFLA_EXT_MASK, _NUMBER.pack(_SKIP_STATISTICS))
-    for message in netlink.ask(netlink.GET_LINK, body, every=True):
-        if message.kind != netlink.NEW_LINK or len(message.body) < _LINK.size:
-            continue
-        _, _, index, flags, _ = _LINK.unpack_from(message.body)
-        name = netlink.attributes(message.body[_LINK.size :]).get(_IFLA_IFNAME, b"")
+    answer = netlink.ask(netlink.GET_LINK, body, every=True)
+    for (_, _, index, flags, _), about in _told(answer, netlink.NEW_LINK, _LINK):
+        name = about.get(_IFLA_IFNAME, b"")
         if not flags & _IFF_LOOPBACK:
             up = bool(flags & _IFF_UP and flags & _IFF_RUNNING)
             yield index, (name.rstrip(b"\0").decode("ascii", "replace"), up)
@@ -146,11 +158,9 @@ def _addresses() -> Iterator[tuple[int, str, bool]]:
     The interface's number, the address, and whether others may rely on it.
     """
     body = _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-    for message in netlink.ask(netlink.GET_ADDRESS, body, every=True):
-        if message.kind != netlink.NEW_ADDRESS or len(message.body) < _ADDRESS.size:
-            continue
-        family, _, flags, scope, index = _ADDRESS.unpack_from(message.body)
-        about = netlink.attributes(message.body[_ADDRESS.size :])
+    answer = netlink.ask(netlink.GET_ADDRESS, body, every=True)
+    for header, about in _told(answer, netlink.NEW_ADDRESS, _ADDRESS):
+        family, _, flags, scope, index = header
         if len(more := about.get(_IFA_FLAGS, b"")) == _NUMBER.size:
             flags = _NUMBER.unpack(more)[0]
         lasting = scope != _SCOPE_HOST
@@ -185,11 +195,8 @@ def _route(family: int) -> Route | None:
         if error.errno in _NO_ROUTE + _NO_FAMILY:
             return None
         raise
-    for message in answer:
-        if message.kind != netlink.NEW_ROUTE or len(message.body) < _ROUTE.size:
-            continue
-        kind = _ROUTE.unpack_from(message.body)[7]
-        about = netlink.attributes(message.body[_ROUTE.size :])
+    for header, about in _told(answer, netlink.NEW_ROUTE, _ROUTE):
+        kind = header[7]
         index = about.get(_RTA_OIF, b"")
         if kind == _UNICAST and len(index) == _NUMBER.size:
             gateway = _text(family, about.get(_RTA_GATEWAY, b""))
@@ -222,11 +229,8 @@ def findGateway() -> Gateway | None:
         if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
             return None
         raise
-    for message in answer:
-        if message.kind != netlink.NEW_NEIGHBOUR or len(message.body) < _NEIGHBOUR.size:
-            continue
-        state = _NEIGHBOUR.unpack_from(message.body)[2]
-        about = netlink.attributes(message.body[_NEIGHBOUR.size :])
+    for header, about in _told(answer, netlink.NEW_NEIGHBOUR, _NEIGHBOUR):
+        state = header[2]
         linkLayer = about.get(_NDA_LLADDR, b"")
         if linkLayer and state & _KNOWN_STATES:
             return Gateway(route.gateway, linkLayer)
