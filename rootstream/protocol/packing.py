@@ -85,21 +85,21 @@ class Packing:
         current = self._slots.current
         if current is None:
             return None
+        roundTrip, timeout = self._roundTrip, self._timeout
         times = [
-            self._liveness.nextTimer(self._roundTrip),
+            self._liveness.nextTimer(roundTrip),
             self._paths.nextTimer(),
         ]
         if self._paths.current is not None:
             times.append(self._outbox.lookAt)
             if self._outbox:
                 times.append(self._paths.current.pace.nextTimer())
-            times.append(self._inbox.channelTimer(self._timeout))
+            times.append(self._inbox.channelTimer(timeout))
             times.append(min(current.confirmsAt, default=None))
             for slot in self._slots:
                 times.append(slot.ackAt)
                 if self._paths.current.path.transport == Transport.UDP:
-                    at = slot.sent.nextTimer(self._roundTrip, self._timeout)
-                    times.append(at)
+                    times.append(slot.sent.nextTimer(roundTrip, timeout))
         return min((at for at in times if at is not None), default=None)
 
     def fill(self, batches: Batches, farewell: bytes | None, now: float) -> None:
@@ -110,7 +110,8 @@ class Packing:
         slot = self._slots.current
         if slot is None:
             return
-        for state, data in self._paths.challengesDue(self._timeout, now):
+        timeout = self._timeout
+        for state, data in self._paths.challengesDue(timeout, now):
             plain = bytes((FrameType.PATH_CHALLENGE,)) + data
             self._put(batches, slot, state, plain, now)
         for path, data in self._inbox.takeChallenges():
@@ -142,9 +143,9 @@ class Packing:
         if farewell is not None:
             self._seal(batches, slot, current, farewell)
         else:
-            for plain in self._inbox.messagesDue(self._timeout, now):
+            for plain in self._inbox.messagesDue(timeout, now):
                 self._put(batches, slot, current, plain, now)
-            self._fillAgain(batches, current, now)
+            self._fillAgain(batches, current, timeout, now)
             self._fillMedia(batches, slot, current, now)
         if doubled is not None and doubled is not current:
             copies = batches.get(current.path, [])[before:]
@@ -186,7 +187,9 @@ class Packing:
         bitmap = replay.received(replay.largest, ACK_BITS)
         return Ack(replay.largest, *self._inbox.expected, bitmap)
 
-    def _fillAgain(self, batches: Batches, current: PathState, now: float) -> None:
+    def _fillAgain(
+        self, batches: Batches, current: PathState, timeout: float, now: float
+    ) -> None:
         target, self._againOn = self._againOn, None
         for each in self._slots:
             if target is not None:
@@ -194,7 +197,7 @@ class Packing:
                 self._extend(batches, target, again)
             elif current.path.transport == Transport.UDP:
                 # A stream repeats by itself.
-                again = each.sent.due(self._roundTrip, self._timeout, current.size, now)
+                again = each.sent.due(self._roundTrip, timeout, current.size, now)
                 self._extend(batches, current, again)
                 if again:
                     current.pace.missed(len(again), self._roundTrip, now)
