@@ -21,7 +21,7 @@ from rootstream.protocol.constants import (
 )
 from rootstream.protocol.failover import Failover
 from rootstream.protocol.paths import Paths, PathState
-from tests.wire import WirePath
+from tests.wire import WirePath, respond
 
 START = 1000.0
 UDP = WirePath(Transport.UDP, ("192.0.2.1", 1))
@@ -29,16 +29,6 @@ OTHER = WirePath(Transport.UDP, ("192.0.2.1", 2))
 TCP = WirePath(Transport.TCP, ("192.0.2.1", 3))
 #: A round trip so short that it does not matter, and one that does.
 SHORT, LONG = 0.02, 0.4
-
-
-def respond(paths: Paths, data: bytes) -> PathState | None:
-    """
-    A challenge came back; returns the path that it was sent on.
-    """
-    state = paths.challenged(data)
-    if state is not None:
-        paths.responded(state)
-    return state
 
 
 class FailoverCase(SynchronousTestCase):

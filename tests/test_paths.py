@@ -16,7 +16,7 @@ from rootstream.protocol.constants import (
     PATH_PROBE_HOLD,
 )
 from rootstream.protocol.paths import Paths, PathState
-from tests.wire import WirePath
+from tests.wire import WirePath, respond
 
 START = 1000.0
 PATIENCE = 0.3
@@ -38,16 +38,6 @@ def tcp(number: int) -> WirePath:
 
 
 OLD, NEW, THIRD = udp(1), udp(2), udp(3)
-
-
-def respond(paths: Paths, data: bytes) -> PathState | None:
-    """
-    A challenge came back; returns the path that it was sent on.
-    """
-    state = paths.challenged(data)
-    if state is not None:
-        paths.responded(state)
-    return state
 
 
 class PathTestCase(SynchronousTestCase):

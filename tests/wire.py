@@ -23,6 +23,7 @@ from rootstream.protocol.handshakes import Credentials
 from rootstream.protocol.link import Link
 from rootstream.protocol.node import Node
 from rootstream.protocol.noise import publicKey
+from rootstream.protocol.paths import Paths, PathState
 from rootstream.protocol.session import Session
 
 E = TypeVar("E")
@@ -96,6 +97,16 @@ def credentials(seed: int, psk: bytes = bytes(32)) -> Credentials:
     """
     private = Random(f"key {seed}").randbytes(32)
     return Credentials(private, publicKey(private), psk)
+
+
+def respond(paths: Paths, data: bytes) -> PathState | None:
+    """
+    A challenge came back; returns the path that it was sent on.
+    """
+    state = paths.challenged(data)
+    if state is not None:
+        paths.responded(state)
+    return state
 
 
 class Side:
