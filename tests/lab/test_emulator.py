@@ -344,7 +344,7 @@ class ControlTests(EmulatorTestCase):
         """
         The same packets are lost with the same seed, others with another.
         """
-        # Whatever else a kernel says would take its chances too.
+        # Whatever else the hosts say would take its chances too.
         self.network.router.rule("meta l4proto != udp drop")
         lost = []
         for seed in (5, 5, 6):
