@@ -24,6 +24,7 @@ from tests.lab.judging import (
     WAITS,
     LabTests,
 )
+from tests.lab.messages import Messages
 from tests.lab.programs import PORT
 
 #: Behind the router's address, for what is forwarded from the viewer.
@@ -149,8 +150,10 @@ class CutTests(LabTests):
     def test_minute(self) -> None:
         """
         After a minute, of which the peer was disconnected for half, with attempts as
-        scheduled, the session's own keepalive brings pictures back (F54).
+        scheduled, the session's own keepalive brings pictures back, and what was typed
+        meanwhile arrives (F54).
         """
+        messages = Messages(self)
         self.countSessions()
         self.stream()
         self.watch()
@@ -170,7 +173,9 @@ class CutTests(LabTests):
             last = program.events("state")[-1]
             self.assertEqual(last["to"], "CONNECTED")
             self.assertIn("heard again after 6", last["cause"])
-        self.assertEqual(self.sessions(), 1)
+        # The programs', and that of the applications.
+        self.assertEqual(self.sessions(), 2)
+        messages.judge(1500)
 
     def followedSchedule(self) -> None:
         """

@@ -5,18 +5,13 @@ between them.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
-from typing import Any
 
 from rootstream.identity import formatCode
 from rootstream.transport.clock import boottime
-from tests.integration.programs import ROOT
 from tests.lab.judging import SOME_VIDEO, LabTests
 from tests.lab.namespace import Host
-from tests.lab.programs import PORT
 
 #: Seconds there and back on a line that is usual.
 ROUND_TRIP = 0.02
@@ -32,76 +27,6 @@ LOSSES = (0.001, 0.25)
 BURSTS = (1.0, 40.0)
 #: Seconds of packets that wait for the transmitter: as of a modem.
 QUEUE = 0.5
-
-#: Applications of the library, for INPUT and CONTROL, which the programs do not send by
-#: themselves.  Each goes on until its standard input ends.
-APPLICATION = """
-import json, sys
-from twisted.internet import protocol, reactor, stdio, task
-from rootstream import (AuthorizedPeers, Command, Control, Host, Identity, InputEvent,
-    PeerReceiver, connect)
-from rootstream.identity import parseCode
-from rootstream.transport.clock import useBoottime
-
-def tell(**fields):
-    print(json.dumps(fields), flush=True)
-
-def onEnd(call):
-    class Orders(protocol.Protocol):
-        def connectionLost(self, reason):
-            call()
-    stdio.StandardIO(Orders())
-
-useBoottime(reactor)
-identity = Identity.fromSeed(bytes.fromhex(sys.argv[1]), "application")
-"""
-#: Takes numbers, and says in the end which.
-TAKER = """
-got = {"input": [], "control": []}
-
-class Taker(PeerReceiver):
-    def inputReceived(self, events):
-        got["input"] += [event.value for event in events]
-
-    def controlReceived(self, control):
-        got["control"].append(control.value)
-
-def end():
-    tell(**got)
-    reactor.stop()
-
-allowed = AuthorizedPeers(None, [parseCode(sys.argv[2], False).key], False)
-Host(reactor, identity, allowed, Taker).listen()
-onEnd(end)
-tell(ready=True)
-reactor.run()
-"""
-#: Sends numbers, and says which way packets go, and in the end how many it sent.
-GIVER = """
-class Giver(PeerReceiver):
-    def pathChanged(self, transport, address, cause):
-        tell(transport=transport)
-
-def begin(peer):
-    sent = 0
-
-    def give():
-        nonlocal sent
-        peer.sendInput([InputEvent(2, 0, sent)])
-        peer.sendControl(Control(Command.SET_BITRATE, 500_000 + sent))
-        sent += 1
-
-    def end():
-        giving.stop()
-        peer.whenDrained().addCallback(lambda _: (tell(sent=sent), reactor.stop()))
-
-    giving = task.LoopingCall(give)
-    giving.start(0.03)
-    onEnd(end)
-
-connect(reactor, sys.argv[2], Giver(), identity=identity).addCallback(begin)
-reactor.run()
-"""
 
 
 class LossTests(LabTests):
@@ -326,57 +251,3 @@ class BlockedTests(LabTests):
         gap = self.gap(blocked - 0.2, boottime())
         self.within(f"without pictures, {what}", gap, 1.5, 3.0)
         self.stayedConnected()
-
-    def test_messages(self) -> None:
-        """
-        INPUT and CONTROL arrive once and in order, whatever UDP does (F48).
-        """
-        host, viewer = self.hosting, self.viewer
-        code = formatCode(host.key, self.network.a.address, PORT)
-        taker = self.apply(
-            self.network.a, TAKER, host.seed.hex(), formatCode(viewer.key, None)
-        )
-        self.assertEqual(told(taker), {"ready": True})
-        giver = self.apply(self.network.b, GIVER, viewer.seed.hex(), code)
-        self.assertEqual(told(giver), {"transport": "udp"})
-        time.sleep(1.0)
-        self.router.dropUDP()
-        self.assertEqual(told(giver), {"transport": "tcp"})
-        time.sleep(1.0)
-        self.router.restore()
-        self.assertEqual(told(giver), {"transport": "udp"})
-        time.sleep(0.5)
-        giver.stdin.close()
-        sent = told(giver)["sent"]
-        taker.stdin.close()
-        got = told(taker)
-        sys.stdout.write(f"\n    {sent} of each were sent\n")
-        self.assertGreater(sent, 60)
-        self.assertEqual(got["input"], [*range(sent)])
-        self.assertEqual(got["control"], [*range(500_000, 500_000 + sent)])
-
-    def apply(self, host: Host, script: str, *arguments: str) -> subprocess.Popen[str]:
-        """
-        Start an application.
-        """
-        application = host.popen(
-            [sys.executable, "-c", APPLICATION + script, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-        )
-        self.addCleanup(application.wait)
-        self.addCleanup(application.kill)
-        for pipe in (application.stdin, application.stdout):
-            assert pipe is not None
-            self.addCleanup(pipe.close)
-        return application
-
-
-def told(application: subprocess.Popen[str]) -> dict[str, Any]:
-    """
-    What an application says next.
-    """
-    assert application.stdout is not None
-    fields: dict[str, Any] = json.loads(application.stdout.readline())
-    return fields
