@@ -85,6 +85,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.machine",
         "rootstream.media.h264",
+        "rootstream.media.mark",
         "rootstream.media.opus",
         "rootstream.media.outlet",
         "rootstream.media.outputs",

@@ -2,7 +2,8 @@
 A picture and a tone that need no camera: for demonstrations and measurements.
 
 Each picture bears its number and the time of day it was made at, so that a
-photograph of two screens shows what was lost between them and how late it came.
+photograph of two screens shows what was lost between them and how late it came; the
+blocks in the corner say the same to a program (`rootstream.media.mark`).
 A box runs across, so that a stutter is seen.  Once a second, for a tenth of it,
 the tone grows loud and the box turns white: sound and picture can be compared.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootstream.media.encode import AudioEncoder, VideoEncoder
+from rootstream.media.mark import BLACK, LINES, WHITE, blockSize, writeMark
 from rootstream.media.opus import FRAME_SAMPLES, SAMPLE_RATE
 from rootstream.media.outlet import Outlet
 from rootstream.protocol.events import Command, Control
@@ -48,9 +50,7 @@ GLYPHS: Final = {
 }
 GLYPH_WIDTH: Final = 3
 GLYPH_HEIGHT: Final = 5
-#: Black and white of limited-range video, and no colour.
-BLACK: Final = 16
-WHITE: Final = 235
+#: No colour.
 GREY: Final = 128
 #: One pixel of a digit is this share of the picture's width: the clock of 12
 #: characters then takes three quarters of it.
@@ -92,8 +92,10 @@ class TestPicture:
         self.clockTop = min(middle, height - line)
         self._luma = luma
         text = slice(self.numberTop // 2, (self.clockTop + line) // 2)
-        blue[text] = GREY
-        red[text] = GREY
+        mark = slice(0, blockSize(width) * LINES // 2)
+        for part in (text, mark):
+            blue[part] = GREY
+            red[part] = GREY
         self._box = max(2, height // 8)
         self._strip = luma[height - self._box :]
         self._behind = self._strip.copy()
@@ -104,6 +106,7 @@ class TestPicture:
         """
         millis = int(clock * 1000) % 1000
         day = time.strftime("%H:%M:%S", time.gmtime(clock))
+        writeMark(self._luma, number, int(clock * 1000))
         self._write(self.numberTop, f"{number:08d}")
         self._write(self.clockTop, f"{day}.{millis:03d}")
         self._strip[:] = self._behind

@@ -170,7 +170,7 @@ def run(seed: int, devices: Sequence[str]) -> None:
             print("done", flush=True)
         for tun, line in ways.items():
             if tun in ready:
-                for packet in read(tun):
+                for packet in filter(isForwarded, read(tun)):
                     line.enter(packet, clock())
             for packet in line.leave(clock()):
                 out.send(packet)
@@ -187,6 +187,15 @@ def read(tun: int) -> list[bytes]:
     except BlockingIOError:
         pass
     return packets
+
+
+def isForwarded(packet: bytes) -> bool:
+    """
+    Whether a packet came from a host.  The router's own kernel tells the device which
+    IPv6 groups it listens to, at moments of its own, to addresses that no router
+    forwards to (RFC 4291, section 2.7), and would take the chances of another.
+    """
+    return packet[0] >> 4 != 6 or packet[24:26] != b"\xff\x02"
 
 
 def main() -> None:
