@@ -617,7 +617,9 @@ class SendTests(SynchronousTestCase):
         link = wire.a.dial(wire.b)
         [init] = wire.a.packets(TYPE_INIT)
         packet = bytes((TYPE_DATA,)) + init[4:8] + bytes(40)
-        self.assertEqual(wire.a.node.receive([packet], pathTo(wire.b), wire.now), [])
+        self.assertEqual(
+            wire.a.node.receive([packet], pathTo(wire.b), wire.now), [link]
+        )
         self.assertFalse(link.established)
         self.assertEqual(link.status().bytesReceived, 0)
 

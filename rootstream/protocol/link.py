@@ -476,13 +476,12 @@ class Link:
         """
         slot = self._slots.get(int.from_bytes(packets[0][1:5], "little"))
         if slot is None:
-            return False
+            return True
         session = slot.session
         largest = session.replay.largest
         before = session.bytesReceived
         opened = session.openMany(packets)
         if not opened:
-            # So many may have failed that the keys are not good any more.
             return True
         size = session.bytesReceived - before
         self._bytesReceived += size
