@@ -36,6 +36,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.outbox",
         "rootstream.protocol.pacing",
         "rootstream.protocol.replay",
+        "rootstream.protocol.spake2",
     ),
     (
         "rootstream.identity",
