@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.channel",
         "rootstream.protocol.cookies",
         "rootstream.protocol.video",
+        "rootstream.weather",
     ),
     (
         "rootstream.authorized",
@@ -81,7 +82,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("rootstream.transport.udp",),
     ("rootstream.transport.listen", "rootstream.transport.netwatch"),
-    ("rootstream.transport.dial",),
+    ("rootstream.transport.dial", "rootstream.wind"),
     (
         "rootstream.machine",
         "rootstream.media.h264",
