@@ -173,7 +173,8 @@ def parseChange(text: str) -> Change:
             least = "above 0" if setting == "cut" else "from 0"
             raise LocalError(f"{setting} takes {least} to {most:g}{unit}")
         return Change(setting, value / 100 if setting == "loss" else value)
-    raise LocalError(f"no such weather: '{cleanText(text, _SHOWN)}'; say {_CHOICES}")
+    shown = cleanText(text.strip(), _SHOWN)
+    raise LocalError(f"no such weather: '{shown}'; say {_CHOICES}")
 
 
 def parseScript(text: str) -> tuple[Planned, ...]:

@@ -81,7 +81,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.transport.tls",
     ),
     ("rootstream.transport.udp",),
-    ("rootstream.transport.listen", "rootstream.transport.netwatch"),
+    (
+        "rootstream.forwarding",
+        "rootstream.transport.listen",
+        "rootstream.transport.netwatch",
+    ),
     ("rootstream.transport.dial", "rootstream.wind"),
     (
         "rootstream.machine",
