@@ -59,6 +59,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _key(code: str) -> PeerKey:
+    try:
+        return parseCode(code, requireHost=False).key
+    except BadCode as error:
+        raise usage.UsageError(str(error)) from None
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < 1e9:
@@ -110,6 +117,7 @@ class HostOptions(_TimedOptions):
     def __init__(self) -> None:
         super().__init__()
         self.allowed: list[PeerKey] = []
+        self.allowedInput: list[PeerKey] = []
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -123,12 +131,15 @@ class HostOptions(_TimedOptions):
 
     def opt_allow(self, code: str) -> None:
         """
-        Let this peer in, by its code or key.  May be given several times.
+        Let this peer watch, by its code or key.  May be given several times.
         """
-        try:
-            self.allowed.append(parseCode(code, requireHost=False).key)
-        except BadCode as error:
-            raise usage.UsageError(str(error)) from None
+        self.allowed.append(_key(code))
+
+    def opt_allow_input(self, code: str) -> None:
+        """
+        Let this peer watch and send input.  May be given several times.
+        """
+        self.allowedInput.append(_key(code))
 
 
 class ConnectOptions(_TimedOptions):
@@ -239,6 +250,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     source=chosen["source"],
                     allow=tuple(chosen.allowed),
                     allowAny=bool(chosen["allow-any"]),
+                    allowInput=tuple(chosen.allowedInput),
                 ),
                 sys.stdout,
                 sys.stderr,

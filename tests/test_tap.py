@@ -77,6 +77,7 @@ class OptionsTests(SynchronousTestCase):
             *("--tls-port", "443"),
             *("--source", "film.mp4", "--events", "/e", "--duration", "1.5"),
             *("--allow", CODE, "--allow", formatCode(identity(3).key, None)),
+            *("--allow-input", formatCode(identity(4).key, None)),
             "--allow-any",
         ).subOptions
         self.assertEqual(
@@ -93,6 +94,7 @@ class OptionsTests(SynchronousTestCase):
             },
         )
         self.assertEqual(options.allowed, [identity(2).key, identity(3).key])
+        self.assertEqual(options.allowedInput, [identity(4).key])
 
     def test_connectDefaults(self) -> None:
         """
@@ -171,7 +173,8 @@ class OptionsTests(SynchronousTestCase):
         A code that cannot be used is refused with its own reason.
         """
         self.assertRefused("does not begin with a key", "connect", "nonsense")
-        self.assertRefused("does not begin with a key", "host", "--allow", "nonsense")
+        for option in ("--allow", "--allow-input"):
+            self.assertRefused("does not begin with a key", "host", option, "nonsense")
         bare = formatCode(identity(2).key, None)
         self.assertRefused("a key without a host", "connect", bare)
 
