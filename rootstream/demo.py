@@ -2,11 +2,12 @@
 ``rootstream demo``: a host and a viewer on loopback, with identities of the moment.
 
 Everything that a real stream goes through is in between: encoder, handshake,
-encryption, sockets.
+encryption, sockets, and a network whose weather can be changed (`rootstream.wind`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import IO, Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from rootstream.authorized import AuthorizedPeers
 from rootstream.broadcast import Broadcast
 from rootstream.client import connect
-from rootstream.errors import RootstreamError, SourceError
+from rootstream.errors import LocalError, RootstreamError, SourceError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.host import Host
 from rootstream.hostprogram import Viewer
@@ -27,6 +28,8 @@ from rootstream.peer import Peer
 from rootstream.protocol.events import VideoFrame
 from rootstream.service import Program, Watched
 from rootstream.transport.clock import boottime, mediaClock
+from rootstream.weather import Forecast, Planned
+from rootstream.wind import Wind
 
 __all__ = ["DemoProgram"]
 
@@ -43,8 +46,11 @@ class DemoProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        script: Sequence[Planned] = (),
     ) -> None:
         super().__init__(reactor, out, err, events, duration)
+        self._forecast = Forecast(script)
+        self._wind: Wind | None = None
         self._host: Host | None = None
         self._broadcast: Broadcast | None = None
         self._viewer: Peer | None = None
@@ -73,13 +79,35 @@ class DemoProgram(Program):
         self.say(f"Viewer {there.key.fingerprint}; both keys are of this moment.")
         self.say("A moving test picture with sound, end to end. Ctrl-C ends it.")
         self._screen = _Screen(here.key.fingerprint, self._events)
+        self._wind = Wind(self._reactor, port, self._forecast, self._weatherChanged)
         self._connecting = connect(
             self._reactor,
-            Code(here.key, "127.0.0.1", port),
+            Code(here.key, "127.0.0.1", self._wind.listen()),
             self._screen,
             identity=there,
             tlsPort=None,
         ).addCallbacks(self._connected, self._neverConnected)
+
+    @property
+    def weather(self) -> str:
+        """
+        What the network between the two does now, in words.
+        """
+        return str(self._forecast.weather)
+
+    def setWeather(self, text: str) -> str:
+        """
+        Change the weather as a text like ``block udp`` says; returns `weather`.
+
+        :raises LocalError: if the text means no weather, or the demo does not run.
+        """
+        if self._wind is None:
+            raise LocalError("the demo has not begun: change its weather when it runs")
+        return self._wind.change(text)
+
+    def _weatherChanged(self, text: str) -> None:
+        self._events.write("weather", text=text)
+        self.say(f"Weather: {text}.")
 
     def _receiverFor(self, peer: Peer) -> Viewer:
         assert self._broadcast is not None
@@ -133,7 +161,12 @@ class DemoProgram(Program):
             endings.append(self._host.close("the demo is over"))
         return DeferredList(endings, consumeErrors=True).addCallback(self._over)
 
-    def _over(self, _: object) -> None:
+    def _over(self, _: object) -> Deferred[None] | None:
+        self._sumUp()
+        # Not before: goodbyes go through it.
+        return self._wind.close() if self._wind is not None else None
+
+    def _sumUp(self) -> None:
         if self._viewer is None or self._broadcast is None:
             return
         status = self._viewer.status()

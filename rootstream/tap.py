@@ -15,12 +15,13 @@ from twisted.python import usage
 
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
-from rootstream.errors import BadCode
+from rootstream.errors import BadCode, LocalError
 from rootstream.hostprogram import HostProgram, HostSettings
 from rootstream.identity import PeerKey, parseCode
 from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
+from rootstream.weather import Planned, parseScript
 
 __all__ = ["Options", "homeOf", "makeService"]
 
@@ -212,7 +213,23 @@ class DemoOptions(_TimedOptions):
     """
 
     synopsis = "[options]"
-    optParameters = [_EVENTS, _DURATION]
+    optParameters = [
+        _EVENTS,
+        _DURATION,
+        ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: tuple[Planned, ...] = ()
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        if self["weather"] is not None:
+            try:
+                self.script = parseScript(self["weather"])
+            except LocalError as error:
+                raise usage.UsageError(str(error)) from None
 
 
 class Options(usage.Options):
@@ -273,7 +290,9 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                 **common,
             )
         case _:
-            return DemoProgram(reactor, sys.stdout, sys.stderr, **common)
+            return DemoProgram(
+                reactor, sys.stdout, sys.stderr, **common, script=chosen.script
+            )
 
 
 def makeService(options: Any) -> Program:

@@ -19,6 +19,7 @@ from rootstream.demo import DemoProgram
 from rootstream.hostprogram import HostProgram
 from rootstream.identity import formatCode
 from rootstream.tap import Options, homeOf, makeProgram, makeService
+from rootstream.weather import parseScript
 from tests.virtual import HOST, VirtualReactor, codeOf, identity, installReactor
 
 CODE = formatCode(identity(2).key, HOST, 9900)
@@ -136,7 +137,17 @@ class OptionsTests(SynchronousTestCase):
         The demo has a duration and an events file.
         """
         options = parsed("demo", "--duration", "5", "--events", "/e").subOptions
-        self.assertEqual(dict(options), {"events": "/e", "duration": 5.0})
+        self.assertEqual((options["events"], options["duration"]), ("/e", 5.0))
+        self.assertEqual(options.script, ())
+
+    def test_weather(self) -> None:
+        """
+        The demo's weather is a script; one that is wrong is refused with what is.
+        """
+        options = parsed("demo", "--weather", "5s: block udp").subOptions
+        self.assertEqual(options.script, parseScript("5s: block udp"))
+        self.assertRefused("no such weather: 'rain'", "demo", "--weather", "1s: rain")
+        self.assertRefused("script is empty", "demo", "--weather", "")
 
     def test_badPorts(self) -> None:
         """
@@ -269,7 +280,9 @@ class MakeTests(SynchronousTestCase):
         """
         ``demo`` makes a demo.
         """
-        self.assertIsInstance(self.make("demo"), DemoProgram)
+        program = self.make("demo", "--weather", "0s: block udp")
+        self.assertIsInstance(program, DemoProgram)
+        self.assertEqual(program._forecast.nextTimer(), 0.0)
 
     def test_makeService(self) -> None:
         """
