@@ -33,7 +33,7 @@ __all__ = ["PeersFile"]
 #: Seconds to wait for another program that changes the file, and between two looks.
 _PATIENCE: Final = 2.0
 _LOOK: Final = 0.02
-_COMMENT: Final = re.compile(r"(?:^|\s)#.*")
+_COMMENT: Final = re.compile(r"(?:^|\s+)#.*")
 
 
 class PeersFile:
@@ -86,9 +86,8 @@ class PeersFile:
                 # A bare key says less than a code with an address.
                 better = word if "@" in word else listed.word
                 spelt = _spell(better, given, listed.name or name)
-                return [*lines[:number], _keepComment(lines[number], spelt)] + (
-                    lines[number + 1 :]
-                )
+                line = _keepComment(lines[number], spelt)
+                return [*lines[:number], line, *lines[number + 1 :]]
             return [*lines, _spell(word, rights, name)]
 
         self._change(added)

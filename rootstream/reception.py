@@ -86,8 +86,14 @@ class Reception:
         if stranger:
             self._stranger = peer
             peer.restrict()
-            peer.setReceiver(PeerReceiver(peer))
+            peer.setReceiver(_Stranger(peer, self.left))
             self._limit(peer)
+
+    def left(self, peer: Peer) -> None:
+        """
+        A stranger is gone: with the phrase wrong, it is the viewer that sees it first.
+        """
+        self._dismiss(peer, "goodbye", GOODBYE)
 
     def stop(self) -> None:
         """
@@ -113,8 +119,12 @@ class Reception:
         limit = self._limits.pop(peer, None)
         if limit is not None and limit.active():
             limit.cancel()
-        self._exchanges.pop(peer, None)
         peer.pairing = None
+        exchange = self._exchanges.pop(peer, None)
+        if exchange is not None and exchange.tried and exchange.guest is None:
+            key = f"any:{fingerprintOf(peer.remote)}"
+            left = f"{self._tries} of {TRIES} tries are left"
+            self._tell(f"{key} could not pair: another phrase; {left}.", key)
         if self.receives(peer):
             peer.close(text, code)
             self._stranger = None
@@ -125,8 +135,9 @@ class Reception:
         self.phrase = None
         if self._end is not None and self._end.active():
             self._end.cancel()
-        for peer in list(self._exchanges):
-            if self._exchanges[peer].guest is None:
+        for peer in {*self._exchanges, *filter(None, (self._stranger,))}:
+            exchange = self._exchanges.get(peer)
+            if exchange is None or exchange.guest is None:
                 self._dismiss(peer, "the phrase is good no more", NOT_LISTED)
         self._tell(why, None)
 
@@ -147,7 +158,7 @@ class Reception:
         try:
             answer = exchange.receive(message)
         except WrongPhrase:
-            self._failed(peer)
+            self._dismiss(peer, "the phrase is another one", NOT_LISTED)
             return
         except BadPacket as error:
             self._dismiss(peer, str(error), PROTOCOL_VIOLATION)
@@ -160,15 +171,7 @@ class Reception:
         if answer is not None:
             peer.pair(answer)
 
-    def _failed(self, peer: Peer) -> None:
-        left = f"{self._tries} of {TRIES} tries are left"
-        key = f"any:{fingerprintOf(peer.remote)}"
-        self._tell(f"{key} tried to pair with another phrase; {left}.", key)
-        self._dismiss(peer, "the phrase is another one", NOT_LISTED)
-
-    def _welcome(
-        self, peer: Peer, exchange: HostPairing, guest: Guest
-    ) -> bytes | None:
+    def _welcome(self, peer: Peer, exchange: HostPairing, guest: Guest) -> bytes | None:
         try:
             self._store(guest)
         except LocalError as error:
@@ -180,3 +183,18 @@ class Reception:
         # First, or it would count as one that has failed.
         self._void(f"Paired with {named}.")
         return answer
+
+
+class _Stranger(PeerReceiver):
+    """
+    Takes nothing from one who is here only to pair, and tells when it is gone.
+    """
+
+    def __init__(self, peer: Peer, gone: Callable[[Peer], None]) -> None:
+        super().__init__(peer)
+        self._gone = gone
+
+    def stateChanged(self, old: str, new: str, cause: str) -> None:
+        assert self.peer is not None
+        if self.peer.closed is not None:
+            self._gone(self.peer)

@@ -167,7 +167,9 @@ class ReadingTests(AuthorizedPeersTestCase):
         for word in ("admin", "", "input", "view,view", "view,input,x", "VIEW"):
             self.write("#", f"{text(ANNA)} rights={word} Anna")
             said = self.refusal()
-            self.assertIn(f"{self.path}, line 2: rights are 'view', 'view,input' or", said)
+            self.assertIn(
+                f"{self.path}, line 2: rights are 'view', 'view,input' or", said
+            )
             self.assertIn(repr(word or "nothing"), said)
 
     def test_rightsAndBack(self) -> None:

@@ -23,7 +23,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol",
         "rootstream.transport",
     ),
-    ("rootstream.home", "rootstream.interfaces", "rootstream.protocol.constants"),
+    (
+        "rootstream.home",
+        "rootstream.interfaces",
+        "rootstream.phrase",
+        "rootstream.protocol.constants",
+    ),
     ("rootstream.protocol.events", "rootstream.protocol.status"),
     (
         "rootstream.protocol.backlog",
@@ -48,11 +53,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.authorized",
         "rootstream.protocol.handshake",
+        "rootstream.protocol.pairing",
         "rootstream.protocol.session",
         "rootstream.protocol.shared",
         "rootstream.show",
     ),
     (
+        "rootstream.peersfile",
         "rootstream.protocol.handshakes",
         "rootstream.protocol.paths",
         "rootstream.protocol.recovery",
@@ -107,6 +114,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.screen",
         "rootstream.media.testsource",
         "rootstream.networks",
+        "rootstream.reception",
         "rootstream.standby",
         "rootstream.station",
     ),
@@ -119,6 +127,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.testing",
     ),
     ("rootstream.client", "rootstream.service"),
+    ("rootstream.pairing",),
     ("rootstream", "rootstream.media"),
     ("rootstream.broadcast", "rootstream.connectprogram"),
     ("rootstream.hostprogram",),
