@@ -61,6 +61,7 @@ class OptionsTests(SynchronousTestCase):
                 "interface": "",
                 "source": "test",
                 "events": None,
+                "record": None,
                 "duration": None,
                 "allow-any": 0,
             },
@@ -88,6 +89,7 @@ class OptionsTests(SynchronousTestCase):
                 "interface": "127.0.0.1",
                 "source": "film.mp4",
                 "events": "/e",
+                "record": None,
                 "duration": 1.5,
                 "allow-any": 1,
             },
@@ -106,6 +108,7 @@ class OptionsTests(SynchronousTestCase):
                 "sink": "null",
                 "tls-port": 443,
                 "events": None,
+                "record": None,
                 "duration": None,
                 "no-udp": 0,
                 "no-tcp": 0,
@@ -134,7 +137,9 @@ class OptionsTests(SynchronousTestCase):
         The demo has a duration and an events file.
         """
         options = parsed("demo", "--duration", "5", "--events", "/e").subOptions
-        self.assertEqual(dict(options), {"events": "/e", "duration": 5.0})
+        self.assertEqual(
+            dict(options), {"events": "/e", "record": None, "duration": 5.0}
+        )
 
     def test_badPorts(self) -> None:
         """
