@@ -188,8 +188,8 @@ def fill(peer: rs.Peer, data: bytes) -> None:
     status = peer.status()
     arrived = status.packetsAcknowledged + status.packetsLost
     room = WINDOW - status.framesSent + arrived // PACKETS_A_FRAME
+    path = status.path
     for _ in range(room):
-        path = peer.status().path
         if path is None or path.backlog > BACKLOG:
             return
         # Each can be shown by itself: nothing waits for the next that can.

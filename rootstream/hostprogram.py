@@ -47,6 +47,7 @@ class HostSettings:
     tlsPort: int | None = None
     allow: Sequence[PeerKey] = ()
     allowAny: bool = False
+    allowInput: Sequence[PeerKey] = ()
 
 
 class HostProgram(Program):
@@ -95,7 +96,9 @@ class HostProgram(Program):
         identity = loadOrCreateIdentity(settings.home)
         self._lock = lockHome(settings.home)
         peers = settings.home / "peers"
-        authorized = AuthorizedPeers(peers, settings.allow, settings.allowAny)
+        authorized = AuthorizedPeers(
+            peers, settings.allow, settings.allowAny, settings.allowInput
+        )
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
         self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(

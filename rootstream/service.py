@@ -191,9 +191,19 @@ class Program(Service):
             weather=self.weather,
         )
 
-    #: What becomes of input events, and what the network of a demo is like.
-    inputGoes: str | None = None
-    weather: str | None = None
+    @property
+    def inputGoes(self) -> str | None:
+        """
+        What becomes of input events, if anything.
+        """
+        return None
+
+    @property
+    def weather(self) -> str | None:
+        """
+        What the network is like, where that is this program's doing.
+        """
+        return None
 
     def _statusOf(self, peer: Peer) -> PeerStatus:
         link = peer.status()

@@ -15,12 +15,13 @@ from twisted.python import usage
 
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
-from rootstream.errors import BadCode
+from rootstream.errors import BadCode, LocalError
 from rootstream.hostprogram import HostProgram, HostSettings
 from rootstream.identity import PeerKey, parseCode
 from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
+from rootstream.weather import Planned, parseScript
 
 __all__ = ["Options", "homeOf", "makeService"]
 
@@ -57,6 +58,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise ValueError(text)
     return port
+
+
+def _key(code: str) -> PeerKey:
+    try:
+        return parseCode(code, requireHost=False).key
+    except BadCode as error:
+        raise usage.UsageError(str(error)) from None
 
 
 def _seconds(text: str) -> float:
@@ -112,6 +120,7 @@ class HostOptions(_TimedOptions):
     def __init__(self) -> None:
         super().__init__()
         self.allowed: list[PeerKey] = []
+        self.allowedInput: list[PeerKey] = []
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -125,12 +134,15 @@ class HostOptions(_TimedOptions):
 
     def opt_allow(self, code: str) -> None:
         """
-        Let this peer in, by its code or key.  May be given several times.
+        Let this peer watch, by its code or key.  May be given several times.
         """
-        try:
-            self.allowed.append(parseCode(code, requireHost=False).key)
-        except BadCode as error:
-            raise usage.UsageError(str(error)) from None
+        self.allowed.append(_key(code))
+
+    def opt_allow_input(self, code: str) -> None:
+        """
+        Let this peer watch and send input.  May be given several times.
+        """
+        self.allowedInput.append(_key(code))
 
 
 class ConnectOptions(_TimedOptions):
@@ -204,7 +216,24 @@ class DemoOptions(_TimedOptions):
     """
 
     synopsis = "[options]"
-    optParameters = [_EVENTS, _RECORD, _DURATION]
+    optParameters = [
+        _EVENTS,
+        _RECORD,
+        _DURATION,
+        ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: tuple[Planned, ...] = ()
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        if self["weather"] is not None:
+            try:
+                self.script = parseScript(self["weather"])
+            except LocalError as error:
+                raise usage.UsageError(str(error)) from None
 
 
 class Options(usage.Options):
@@ -242,6 +271,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     source=chosen["source"],
                     allow=tuple(chosen.allowed),
                     allowAny=bool(chosen["allow-any"]),
+                    allowInput=tuple(chosen.allowedInput),
                 ),
                 sys.stdout,
                 sys.stderr,
@@ -264,7 +294,9 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                 **common,
             )
         case _:
-            return DemoProgram(reactor, sys.stdout, sys.stderr, **common)
+            return DemoProgram(
+                reactor, sys.stdout, sys.stderr, **common, script=chosen.script
+            )
 
 
 def makeService(options: Any) -> Program:

@@ -691,6 +691,7 @@ class DataFaultTests(SynchronousTestCase):
         wire.a.session(wire.b).failedOpens = 1 << 36
         wire.a.events.clear()
         a.timerFired(wire.now)
+        wire.pump(wire.a)
         wire.run(16)
         self.assertFalse(a.established)
         self.assertEqual(wire.a.events, [Expired()])

@@ -42,6 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.channel",
         "rootstream.protocol.cookies",
         "rootstream.protocol.video",
+        "rootstream.weather",
     ),
     (
         "rootstream.authorized",
@@ -80,8 +81,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.transport.tls",
     ),
     ("rootstream.transport.udp",),
-    ("rootstream.transport.listen", "rootstream.transport.netwatch"),
-    ("rootstream.transport.dial",),
+    (
+        "rootstream.forwarding",
+        "rootstream.transport.listen",
+        "rootstream.transport.netwatch",
+    ),
+    ("rootstream.transport.dial", "rootstream.wind"),
     (
         "rootstream.machine",
         "rootstream.media.h264",

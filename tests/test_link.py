@@ -623,6 +623,30 @@ class SendTests(SynchronousTestCase):
         self.assertFalse(link.established)
         self.assertEqual(link.status().bytesReceived, 0)
 
+    def test_acknowledgementsAlone(self) -> None:
+        """
+        An acknowledgement gives nothing to do while more is under way, unless it shows
+        a hole, or is the last, or comes on another path.
+        """
+        wire = Wire()
+        link, _ = wire.connect()
+        wire.a.weather.loss = 1.0
+        session = wire.b.session(wire.a)
+        begin = wire.a.session(wire.b).sendCounter
+        send(wire, wire.a, picture(wire, 20 * 1355))
+        udp, tcp = Transport.UDP, Transport.TCP
+        for first, last, transport, links in (
+            (0, 4, udp, []),
+            (6, 8, udp, [link]),
+            (0, 8, udp, []),
+            (9, 14, tcp, [link]),
+            (15, 19, udp, [link]),
+        ):
+            ack = Ack(begin + last, 0, 0, (1 << (last - first)) - 1)
+            packet = session.seal(bytes((FrameType.ACK,)) + encodeAck(ack))
+            path = pathTo(wire.b, transport)
+            self.assertEqual(wire.a.node.receive([packet], path, wire.now), links)
+
     def test_batches(self) -> None:
         """
         A batch is as good as its packets: pictures among other frames, packets of

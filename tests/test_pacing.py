@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rootstream.interfaces import Transport
 from rootstream.protocol.constants import (
-    BURST_PACKETS,
     PACE_GROWTH,
     PACE_LEAST,
     PACE_MISSED,
@@ -81,12 +80,19 @@ class AllowanceTests(SynchronousTestCase):
 
     def test_pauseEarnsOneBurst(self) -> None:
         """
-        A pause earns one train, however long it was and whatever the rate.
+        A pause earns one burst, however long it was: 64 packets, or what is due in a
+        millisecond where that is more, up to 128.
         """
-        for rate in (PACE_LEAST, PACE_START, PACE_MOST):
+        for rate, burst in (
+            (PACE_LEAST, 64),
+            (PACE_START, 64),
+            (100_000, 100),
+            (PACE_MOST, 128),
+        ):
             self.pace.rate = rate
             self.leave(START, 10)
-            self.assertEqual(self.leave(START + 60), BURST_PACKETS)
+            for pause in (0.002 + 64 / rate, 60):
+                self.assertEqual(self.leave(START + pause), burst)
 
     def test_smallFramesAreNotPaced(self) -> None:
         """

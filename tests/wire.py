@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from random import Random
@@ -217,15 +217,15 @@ class Wire:
         """
         Put one packet into a side, as the network would.
         """
-        to.node.receive([packet], path, self.now)
-        self.pump(to)
+        self.pump(to, to.node.receive([packet], path, self.now))
 
-    def pump(self, side: Side) -> None:
+    def pump(self, side: Side, links: Iterable[Link] | None = None) -> None:
         """
-        Take what a side has to say: events, and packets into the network.
+        Take what a side has to say, or these of its links: events, and packets into the
+        network.
         """
         batches = side.node.packetsToSend()
-        for link in side.node.links:
+        for link in side.node.links if links is None else links:
             batches += link.packetsToSend(self.now)
             while (event := link.nextEvent()) is not None:
                 side.events.append(event)

@@ -174,8 +174,12 @@ ACK_BITS: Final = 8 * ACK_BITMAP
 ACK_HOLE_DELAY: Final = 0.005
 #: Packets that may leave at once: a train longer than this overruns a receive buffer
 #: of the default size.  How many a second after that is for each path to find out:
-#: where it starts, and from where to where it goes.
+#: where it starts, and from where to where it goes.  One that was found to take more
+#: takes what is due in so many seconds at once, up to so many packets: a frame of
+#: 100 kB need not wait for its last tenth there.
 BURST_PACKETS: Final = 64
+BURST_SECONDS: Final = 0.001
+BURST_MOST: Final = 128
 PACE_START: Final = 64_000
 PACE_LEAST: Final = 16_000
 PACE_MOST: Final = 400_000

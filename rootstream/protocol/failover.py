@@ -116,6 +116,9 @@ class Failover:
         transport if there is one, heard last.
         """
         current = self._paths.current
+        if len(self._paths) < 2:
+            # This is asked with every picture.
+            return None
         others = [
             state
             for state in self._paths
@@ -214,6 +217,8 @@ class Failover:
     @property
     def _kept(self) -> list[PathState]:
         standby, current = self.standby, self._paths.current
+        if len(self._paths) < 2 and current is not None:
+            return []
         return [
             state
             for state in self._paths

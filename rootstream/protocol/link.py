@@ -74,6 +74,7 @@ Media = VideoFrame | AudioFrame | Control | Sequence[InputEvent]
 GOODBYE = 0
 PROTOCOL_VIOLATION = 1
 SOURCE_ENDED = 2
+NOT_LISTED = 3
 
 
 def wallClock() -> int:
@@ -458,19 +459,31 @@ class Link:
         if drill is not None:
             self._observe(now)
 
-    def _dataReceived(self, packets: Sequence[bytes], path: IPath, now: float) -> None:
+    def receiveData(self, packets: Sequence[bytes], path: IPath, now: float) -> bool:
         """
-        Take DATA of one session.
+        Take a batch of DATA of one session, as `receive` does, and as most are.
+
+        Returns whether there is anything to do now: mostly there is not, when all it
+        said is that what we sent has arrived.
+        """
+        if self._drill is not None:
+            self.receive(packets, path, now)
+            return True
+        return self._dataReceived(packets, path, now)
+
+    def _dataReceived(self, packets: Sequence[bytes], path: IPath, now: float) -> bool:
+        """
+        Take DATA of one session; returns as `receiveData` does.
         """
         slot = self._slots.get(int.from_bytes(packets[0][1:5], "little"))
         if slot is None:
-            return
+            return True
         session = slot.session
         largest = session.replay.largest
         before = session.bytesReceived
         opened = session.openMany(packets)
         if not opened:
-            return
+            return True
         size = session.bytesReceived - before
         self._bytesReceived += size
         if slot.confirmsAt:
@@ -492,7 +505,7 @@ class Link:
         self._packetsExpected += heard.largest - largest
         if violation is not None:
             self.close(PROTOCOL_VIOLATION, violation, now)
-            return
+            return True
         if heard.elicits:
             slot.owesAck(now, heard.elicits, heard.largest - largest > heard.newest)
         if heard.media:
@@ -500,8 +513,20 @@ class Link:
         if heard.close is not None:
             self.endDrill(now)
             self._finish(heard.close.code, heard.close.text, byPeer=True)
-            return
+            return True
         self._routing.read(heard, path, slot is self._slots.current, now)
+        current = self._paths.current
+        return not (
+            heard.progress
+            and not heard.elicits
+            and not heard.responses
+            and not self._events
+            and not self._outbox
+            and not slot.sent.overtaken
+            and not self.drained
+            and current is not None
+            and current.path == path
+        )
 
     def _heard(self, path: IPath, size: int, now: float) -> None:
         self._routing.heard(path, size, now)

@@ -14,6 +14,8 @@ import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Final
 
 from rootstream.errors import BadPacket
 from rootstream.interfaces import IPath
@@ -38,6 +40,10 @@ from rootstream.protocol.handshake import (
 from rootstream.protocol.handshakes import Credentials, Indices
 from rootstream.protocol.limiter import LoadMeter, SourceLimiter
 from rootstream.protocol.link import Link, wallClock
+
+_DATA: Final = bytes((TYPE_DATA,))
+#: What all DATA of a session begin with.
+_START: Final = itemgetter(slice(5))
 
 
 @dataclass(slots=True)
@@ -124,6 +130,12 @@ class Node:
         Take a batch of packets; returns the links that have something to do.
         """
         touched: dict[Link, None] = {}
+        starts = set(map(_START, packets))
+        if len(starts) == 1 and (start := starts.pop())[:1] == _DATA:
+            # A train of a stream.
+            link = self._indices.owner(int.from_bytes(start[1:], "little"))
+            if isinstance(link, Link):
+                return [link] if link.receiveData(packets, path, now) else []
         run: list[bytes] = []
         owner: Link | None = None
         # What DATA for the same session as the last begins with.

@@ -14,7 +14,9 @@ A stream has a pace of its own (`rootstream.protocol.backlog`).
 from __future__ import annotations
 
 from rootstream.protocol.constants import (
+    BURST_MOST,
     BURST_PACKETS,
+    BURST_SECONDS,
     PACE_GROWTH,
     PACE_LEAST,
     PACE_MISSED,
@@ -41,8 +43,11 @@ class Pace:
         self._halvesAt = 0.0
 
     def _since(self, now: float) -> float:
-        # A pause earns one train, however long it was.
-        return max(self._paidUntil, now - BURST_PACKETS / self.rate)
+        # A pause earns one burst, however long it was.
+        burst = min(
+            max(BURST_PACKETS / self.rate, BURST_SECONDS), BURST_MOST / self.rate
+        )
+        return max(self._paidUntil, now - burst)
 
     def allowance(self, now: float) -> int:
         """

@@ -92,6 +92,16 @@ class SentPackets:
         """
         return self._bytes > 0
 
+    @property
+    def overtaken(self) -> bool:
+        """
+        Whether something sent later than what is still under way has arrived.
+        """
+        oldest = self._oldest()
+        if oldest is None:
+            return False
+        return self._copied.get(oldest.head, oldest.head) < self.largest
+
     def clear(self) -> None:
         """
         Wait for nothing any more.
@@ -174,15 +184,18 @@ class SentPackets:
         self._told = ack.largest, told
         # An ACK of what was never sent must not make all that follows missing.
         self.largest = max(self.largest, min(ack.largest, self._newest))
-        # Digits of text: shifting a number this long copies it for each bit.
-        digits = f"{fresh:b}"
-        covered = range(ack.largest + 1 - len(digits), ack.largest + 1)
+        covered = range(ack.largest + 1 - fresh.bit_length(), ack.largest + 1)
         packets = self._packets
-        arrived = [
-            counter
-            for counter, digit in zip(covered, digits, strict=True)
-            if digit == "1" and counter in packets
-        ]
+        if fresh & (fresh + 1):
+            # Digits of text: shifting a number this long copies it for each bit.
+            arrived = [
+                counter
+                for counter, digit in zip(covered, f"{fresh:b}", strict=True)
+                if digit == "1" and counter in packets
+            ]
+        else:
+            # Nothing is missing between.
+            arrived = list(filter(packets.__contains__, covered))
         if not arrived:
             return False
         self._arrived(arrived)
@@ -194,6 +207,9 @@ class SentPackets:
         sizes = list(map(len, map(self._packets.pop, counters)))
         self._bytes -= sum(sizes)
         copied = self._copied
+        if not copied and sizes.count(MAX_PACKET) == len(sizes):
+            self.blackHole.largeArrived(counters[-1])
+            return
         ends = list(zip(counters, sizes, strict=True))
         large = [counter for counter, size in ends if size == MAX_PACKET]
         if large:

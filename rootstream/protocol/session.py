@@ -161,8 +161,8 @@ class Session:
         decrypt = opener.decrypt
         replay = self.replay
         addressed = self._addressed
-        fromBytes = int.from_bytes
-        # Most counters are one more than the last: those are marked a run at a time.
+        # Most counters are one more than the last: those are marked a run at a time,
+        # and what such a packet begins with is known.
         first = following = replay.largest + 1
         total = 0
         for packet in packets:
@@ -170,13 +170,17 @@ class Session:
             if not MIN_DATA <= size <= MAX_PACKET:
                 self.refused["length"] += 1
                 continue
-            if not packet.startswith(addressed):
-                self.refused["index"] += 1
-                continue
-            header = packet[:DATA_HEADER]
-            counter = fromBytes(header[5:], "little")
-            inOrder = counter == following < REJECT_AFTER_PACKETS
+            counter = following
+            count = following.to_bytes(8, "little")
+            header = addressed + count
+            inOrder = packet.startswith(header) and following < REJECT_AFTER_PACKETS
             if not inOrder:
+                if not packet.startswith(addressed):
+                    self.refused["index"] += 1
+                    continue
+                header = packet[:DATA_HEADER]
+                count = header[len(addressed) :]
+                counter = int.from_bytes(count, "little")
                 if following > first:
                     replay.markNext(following - first)
                     first = following
@@ -184,9 +188,7 @@ class Session:
                     self.refused["replay"] += 1
                     continue
             try:
-                frames = decrypt(
-                    _NONCE_START + header[5:], packet[DATA_HEADER:], header
-                )
+                frames = decrypt(_NONCE_START + count, packet[DATA_HEADER:], header)
             except InvalidTag:
                 self.refused["tag"] += 1
                 self.failedOpens += 1

@@ -42,7 +42,8 @@ _HALF: Final = 1 << 31
 _START_SLACK: Final = 64
 _NEVER: Final = float("-inf")
 
-_PLACE = struct.Struct("<IHH")
+_PLACE = struct.Struct("<IH9s")
+_COUNT = struct.Struct("<H")
 _ABOUT = struct.Struct("<BIH")
 #: Both, with the type in front.
 _HEADER = struct.Struct("<BIHHBIH")
@@ -161,11 +162,16 @@ class Reassembler:
         place = _PLACE.unpack_from
         lastId = -1
         frame: _Frame | None = None
+        lastShared = b""
+        count = 0
         for chunk in chunks:
             size = len(chunk) - _DATA
             if size <= 0:
                 raise BadPacket("a video chunk without data")
-            frameId, index, count = place(chunk, 1)
+            frameId, index, shared = place(chunk, 1)
+            if shared != lastShared:
+                lastShared = shared
+                (count,) = _COUNT.unpack_from(shared)
             if index >= count or count > MAX_CHUNKS:
                 raise BadPacket("a video chunk outside its frame")
             if frameId != lastId:
@@ -173,8 +179,8 @@ class Reassembler:
                 lastId = frameId
             if frame is None or (held := frame.chunks) is None:
                 continue
-            last = index == count - 1
-            if chunk[_SHARED] != frame.shared or (
+            last = index + 1 == count
+            if shared != frame.shared or (
                 not last and frame.size and size != frame.size
             ):
                 self._spoil(frame)
@@ -190,7 +196,11 @@ class Reassembler:
                     self._complete(frame, held)
                 elif self._partial > MAX_PARTIAL_FRAMES:
                     self._spoilOldest()
-                elif not self._isFull():
+                elif (
+                    # As `_isFull`, of which a call a chunk would be seen.
+                    self.bytesHeld <= MAX_REASSEMBLY_BYTES
+                    and len(frames) <= MAX_WAITING_FRAMES
+                ):
                     continue
             delivered += self._drain(_NEVER)
             # It may be gone.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from rootstream.transport.sockets import Destination
@@ -44,9 +45,8 @@ def trains(packets: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     while start < count:
         size = len(packets[start])
         most = min(count, start + min(MAX_TRAIN, MAX_TRAIN_BYTES // size))
-        end = start + 1
-        while end < most and len(packets[end]) == size:
-            end += 1
+        alike = takewhile(size.__eq__, map(len, packets[start:most]))
+        end = start + len(list(alike))
         if end < most and len(packets[end]) < size:
             end += 1
         yield packets[start:end]

@@ -185,8 +185,10 @@ class PacketDatagrams(DatagramProtocol):
         """
         Take consecutive datagrams of one source.
         """
-        packets = [packet for packet in datagrams if 0 < len(packet) <= MAX_PACKET]
-        if len(packets) < len(datagrams):
+        packets = datagrams
+        sizes = set(map(len, datagrams))
+        if not 0 < min(sizes) <= max(sizes) <= MAX_PACKET:
+            packets = [packet for packet in datagrams if 0 < len(packet) <= MAX_PACKET]
             empty = sum(not datagram for datagram in datagrams)
             self.dropped["empty"] += empty
             self.dropped["oversized"] += len(datagrams) - len(packets) - empty
