@@ -60,6 +60,8 @@ class ConnectProgram(Program):
     Ends with status 0 when the host says goodbye, 3 when it was given up on.
     """
 
+    role = "connect"
+
     def __init__(
         self,
         reactor: Any,
@@ -68,8 +70,9 @@ class ConnectProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        record: str | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration)
+        super().__init__(reactor, out, err, events, duration, record)
         self._settings = settings
         self._connecting: Deferred[None] | None = None
         self._peer: Peer | None = None
@@ -95,14 +98,20 @@ class ConnectProgram(Program):
                 self._settings.sink,
                 reactor=self._reactor,
                 failed=self.fault,
-                wantKeyFrame=self._wantKeyFrame,
+                wantKeyFrame=self.wantKeyFrame,
             )
         except SinkError as error:
             self._sinkError = error
 
-    def _wantKeyFrame(self) -> None:
+    def wantKeyFrame(self) -> None:
         if self._peer is not None:
             self._peer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def order(self, peer: Peer, command: Command, value: int) -> None:
+        if command is Command.DISCONNECT:
+            self.finish(0)
+        else:
+            peer.sendControl(Control(command, value))
 
     def begin(self) -> None:
         settings = self._settings
@@ -132,7 +141,13 @@ class ConnectProgram(Program):
             peers = PeersFile(settings.home / "peers")
             # It need not be let in here for that.
             peers.add(key, word, frozenset(), name)
-            self._events.write("paired", key.fingerprint, name=name, rights="none")
+            self._events.write(
+                "paired",
+                key.fingerprint,
+                name=name,
+                rights="none",
+                text=f"paired with {name or 'a machine'}",
+            )
             self.say(f"Paired with {key.fingerprint} {name}".rstrip() + ".")
             return self._dial(identity)
 
@@ -151,11 +166,12 @@ class ConnectProgram(Program):
         settings = self._settings
         assert self._sink is not None
         fingerprint = settings.code.key.fingerprint
-        receiver = _Screen(self, fingerprint, self._sink, self._events)
+        self._screen = _Screen(self, fingerprint, self._events)
+        self.tee.add(self._sink)
         return connect(
             self._reactor,
             settings.code,
-            receiver,
+            self._screen,
             identity=identity,
             udp=settings.udp,
             tcp=settings.tcp,
@@ -182,6 +198,7 @@ class ConnectProgram(Program):
         """
         A picture came.
         """
+        self.tee.video(frame)
         latency = self._peer.latency(frame) if self._peer is not None else None
         if latency is not None:
             self._latencies.add(latency)
@@ -204,6 +221,7 @@ class ConnectProgram(Program):
         if self._peer is not None and self._meter is not None:
             latency = self._latencies.takeMedian()
             self.measure(self._peer, self._meter, latency_ms=latency)
+            self._screen.look()
 
     def cleanUp(self) -> Deferred[Any]:
         ending: Deferred[Any] = succeed(None)
@@ -242,19 +260,17 @@ class _Screen(Watched):
         self,
         program: ConnectProgram,
         fingerprint: str,
-        sink: MediaSink,
         events: EventLog,
     ) -> None:
         super().__init__(fingerprint, events)
         self._program = program
-        self._sink = sink
 
     def videoReceived(self, frame: VideoFrame) -> None:
-        self._sink.video(frame)
+        super().videoReceived(frame)
         self._program.frameReceived(frame)
 
     def audioReceived(self, frame: AudioFrame) -> None:
-        self._sink.audio(frame)
+        self._program.tee.audio(frame)
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         super().stateChanged(old, new, cause)

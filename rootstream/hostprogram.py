@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
@@ -22,7 +22,7 @@ from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
-from rootstream.protocol.events import Control
+from rootstream.protocol.events import Command, Control
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.pairing import Guest
 from rootstream.protocol.status import LinkStatus
@@ -61,6 +61,8 @@ class HostProgram(Program):
     A host, its source, and what the events file says of its viewers.
     """
 
+    role = "host"
+
     def __init__(
         self,
         reactor: Any,
@@ -69,8 +71,9 @@ class HostProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        record: str | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration)
+        super().__init__(reactor, out, err, events, duration, record)
         self._settings = settings
         self._lock: Lock | None = None
         self._host: Host | None = None
@@ -78,6 +81,15 @@ class HostProgram(Program):
         self._broadcast: Broadcast | None = None
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
+        self.commands["peers"] = self._refresh
+
+    def _refresh(self, asked: Mapping[str, Any]) -> Deferred[Any]:
+        """
+        The list of peers was changed: act on it now.
+        """
+        if self._host is not None:
+            self._host.refresh()
+        return succeed({})
 
     @property
     def home(self) -> Path:
@@ -86,6 +98,14 @@ class HostProgram(Program):
     @property
     def peers(self) -> Sequence[Peer]:
         return self._host.peers if self._host is not None else ()
+
+    def wantKeyFrame(self) -> None:
+        if self._broadcast is not None:
+            self._broadcast.teeWantsKeyFrame()
+
+    def order(self, peer: Peer, command: Command, value: int) -> None:
+        if self._broadcast is not None:
+            self._broadcast.ordered(peer, command, value)
 
     def begin(self) -> None:
         settings = self._settings
@@ -100,7 +120,7 @@ class HostProgram(Program):
                 self._reactor, identity, self._join, self._paired
             )
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
-        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded)
+        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(
             self._reactor,
             identity,
@@ -147,8 +167,13 @@ class HostProgram(Program):
             self._settings.pairRights,
             guest.name,
         )
+        rights = formatRights(given)
         self._events.write(
-            "paired", guest.key.fingerprint, name=guest.name, rights=formatRights(given)
+            "paired",
+            guest.key.fingerprint,
+            name=guest.name,
+            rights=rights,
+            text=f"paired with {guest.name or 'a machine'}: it may {rights}",
         )
 
     def _paired(self, text: str, fingerprint: str | None) -> None:

@@ -84,6 +84,7 @@ _HOME = [
     "Directory of identity and peers ($ROOTSTREAM_HOME, ~/.config/rootstream).",
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
+_RECORD = ["record", None, None, "Record the stream into a new .mkv or .mp4 file."]
 _DURATION = ["duration", None, None, "End after so many seconds."]
 
 
@@ -115,6 +116,7 @@ class HostOptions(_TimedOptions):
         ],
         ["pair-rights", None, "view", "What --pair gives: view or view,input."],
         _EVENTS,
+        _RECORD,
         _DURATION,
     ]
     optFlags = [
@@ -178,6 +180,7 @@ class ConnectOptions(_TimedOptions):
         ],
         ["pair", None, None, "Pair first: the phrase that the host shows, in quotes."],
         _EVENTS,
+        _RECORD,
         _DURATION,
     ]
     optFlags = [
@@ -250,6 +253,7 @@ class DemoOptions(_TimedOptions):
     synopsis = "[options]"
     optParameters = [
         _EVENTS,
+        _RECORD,
         _DURATION,
         ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
     ]
@@ -289,7 +293,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
     The program that parsed `Options` ask for.
     """
     chosen = options.subOptions
-    common = {"events": chosen["events"], "duration": chosen["duration"]}
+    common = {name: chosen[name] for name in ("events", "duration", "record")}
     match options.subCommand:
         case "host":
             return HostProgram(
