@@ -1,9 +1,10 @@
 """
 Who may connect: the ``peers`` file, ``--allow`` and ``--allow-any``.
 
-A line of the file is ``KEY[@host[:port]] [name...]``: a code or a bare key, then a
-name in free words.  ``#`` starts a comment at the start of a line or after a
-blank.  The handshake proves who asks; this says only whether that one may.
+A line of the file is ``KEY[@host[:port]] [rights=RIGHT,...] [name...]``: a code or a
+bare key, what that peer may do (only watch, when left out), then a name in free words.
+``#`` starts a comment at the start of a line or after a blank.  The handshake proves
+who asks; this says only whether that one may.
 """
 
 from __future__ import annotations
@@ -13,14 +14,29 @@ import re
 import shlex
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from rootstream.errors import BadCode, BadPeersFile
+from rootstream.errors import BadCode, BadPeersFile, LocalError
 from rootstream.identity import PeerKey, cleanName, fingerprintOf, parseCode
 
-__all__ = ["AuthorizedPeer", "AuthorizedPeers"]
+__all__ = [
+    "INPUT",
+    "RIGHTS_WORD",
+    "VIEW",
+    "AuthorizedPeer",
+    "AuthorizedPeers",
+    "formatRights",
+    "parseRights",
+]
+
+#: To see and hear, which everyone on the list may.
+VIEW: Final = frozenset({"view"})
+#: To move our pointer and press our keys as well.
+INPUT: Final = frozenset({"view", "input"})
+#: What the word of a line begins with that says the rights.
+RIGHTS_WORD: Final = "rights="
 
 #: Room for thousands of peers, and an end to reading what is no list at all.
 _MAX_FILE: Final = 1 << 20
@@ -30,6 +46,27 @@ _COMMENT: Final = re.compile(r"(?:^|\s)#.*")
 _Signature = tuple[int, int, int, int]
 
 
+def parseRights(text: str) -> frozenset[str]:
+    """
+    The rights that ``view`` or ``view,input`` spells.
+
+    :raise LocalError: It is neither.
+    """
+    words = text.split(",")
+    rights = frozenset(words)
+    if rights not in (VIEW, INPUT) or len(words) != len(rights):
+        shown = cleanName(text) or "nothing"
+        raise LocalError(f"rights are 'view' or 'view,input', not {shown!r}")
+    return rights
+
+
+def formatRights(rights: frozenset[str]) -> str:
+    """
+    The inverse of `parseRights`.
+    """
+    return ",".join(sorted(rights, reverse=True))
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorizedPeer:
     """
@@ -37,12 +74,14 @@ class AuthorizedPeer:
 
     ``fingerprint`` is that of the Ed25519 key.  A stranger let in by
     ``--allow-any`` shows us only an X25519 key, so its fingerprint is that key's
-    and begins with ``any:``.  ``name`` may be empty.
+    and begins with ``any:``.  ``name`` may be empty.  ``rights`` says what the peer
+    may do: `VIEW` or `INPUT`.
     """
 
     x25519: bytes
     fingerprint: str
     name: str
+    rights: frozenset[str] = VIEW
 
 
 class AuthorizedPeers:
@@ -54,20 +93,26 @@ class AuthorizedPeers:
     """
 
     def __init__(
-        self, path: Path | None, allow: Sequence[PeerKey], allowAny: bool
+        self,
+        path: Path | None,
+        allow: Sequence[PeerKey],
+        allowAny: bool,
+        allowInput: Sequence[PeerKey] = (),
     ) -> None:
         """
-        Read the file at ``path``; a missing one is an empty list.
+        Read the file at ``path``; a missing one is an empty list.  The keys of
+        ``allowInput`` may send input as well, whatever the file says.
 
         :raise BadPeersFile: The file cannot be read or has a bad line.
-        :raise BadCode: Two keys of ``allow`` are negatives of each other.
+        :raise BadCode: Two of the allowed keys are negatives of each other.
         """
         #: What is wrong with the file as it is now; the list is an older one then.
         self.error: str | None = None
         self._path = path
         self._allowAny = allowAny
         self._fixed: dict[bytes, PeerKey] = {}
-        for key in allow:
+        self._fixedInput = frozenset(key.x25519 for key in allowInput)
+        for key in (*allow, *allowInput):
             if self._fixed.setdefault(key.x25519, key) != key:
                 raise BadCode(
                     f"the allowed key {key.fingerprint} is the twin (negative) of "
@@ -126,7 +171,9 @@ class AuthorizedPeers:
     ) -> dict[bytes, AuthorizedPeer]:
         peers = dict(fromFile)
         for x25519, key in self._fixed.items():
-            peers.setdefault(x25519, AuthorizedPeer(x25519, key.fingerprint, ""))
+            peer = peers.setdefault(x25519, AuthorizedPeer(x25519, key.fingerprint, ""))
+            if x25519 in self._fixedInput:
+                peers[x25519] = replace(peer, rights=INPUT)
         return peers
 
     def _read(self, path: Path) -> dict[bytes, AuthorizedPeer]:
@@ -153,8 +200,17 @@ class AuthorizedPeers:
                     f"{path}, line {number}: this key is the twin (negative) of an "
                     "allowed one; remove the line, or allow its key instead"
                 )
-            name = cleanName(words[1]) if len(words) > 1 else ""
-            peers[key.x25519] = AuthorizedPeer(key.x25519, key.fingerprint, name)
+            rights, rest = VIEW, words[1] if len(words) > 1 else ""
+            if rest.startswith(RIGHTS_WORD):
+                word, *more = rest.split(maxsplit=1)
+                rest = more[0] if more else ""
+                try:
+                    rights = parseRights(word.removeprefix(RIGHTS_WORD))
+                except LocalError as error:
+                    raise BadPeersFile(f"{path}, line {number}: {error}") from error
+            peers[key.x25519] = AuthorizedPeer(
+                key.x25519, key.fingerprint, cleanName(rest), rights
+            )
         return peers
 
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from rootstream.authorized import AuthorizedPeers
+from rootstream.authorized import AuthorizedPeer, AuthorizedPeers
 from rootstream.identity import Identity, fingerprintOf
 from rootstream.interfaces import IPeerReceiver
 from rootstream.peer import Peer
 from rootstream.protocol.constants import DEFAULT_PORT
-from rootstream.protocol.link import GOODBYE
+from rootstream.protocol.link import GOODBYE, NOT_LISTED
 from rootstream.station import NO_PSK, Station
 from rootstream.transport.listen import HostPorts, listenBoth
 from rootstream.transport.netwatch import NetworkChange, watchNetwork
@@ -24,6 +25,9 @@ __all__ = ["Host"]
 
 #: Seconds between two log lines about strangers, however many there are (F13).
 STRANGERS_LOG_INTERVAL = 10.0
+
+#: Seconds between two looks whether the list of peers has changed.
+LIST_INTERVAL = 1.0
 
 
 class Host:
@@ -34,6 +38,9 @@ class Host:
     `IPeerReceiver` for what it sends.  With a ``tlsPort`` it listens for TLS as well; 0
     takes a free one.  With ``psk``, 32 random bytes, only those are let in who have it
     too.
+
+    Who is taken off the list is disconnected within a second, and what a listed peer
+    may do changes as soon (`rootstream.Peer.rights`).
     """
 
     _log = Logger()
@@ -58,6 +65,7 @@ class Host:
         self._tlsPort = tlsPort
         self._ports: HostPorts | None = None
         self._unwatch: Callable[[], None] | None = None
+        self._nextLook: IDelayedCall | None = None
         self._quietUntil = 0.0
         self._shownError: str | None = None
         self._station = Station(
@@ -99,6 +107,7 @@ class Host:
             self._tlsPort,
         )
         self._unwatch = watchNetwork(self._reactor, self._networkChanged)
+        self._nextLook = self._reactor.callLater(LIST_INTERVAL, self._look)
         return self._ports.port
 
     def _networkChanged(self, change: NetworkChange) -> None:
@@ -114,6 +123,9 @@ class Host:
         unwatch, self._unwatch = self._unwatch, None
         if unwatch is not None:
             unwatch()
+        look, self._nextLook = self._nextLook, None
+        if look is not None:
+            look.cancel()
         goodbyes = [peer.close(text, code) for peer in self.peers]
 
         def closePorts(_: object) -> Deferred[None] | None:
@@ -122,12 +134,36 @@ class Host:
 
         return gatherResults(goodbyes).addCallback(closePorts)
 
-    def _admits(self, remote: bytes) -> bool:
-        self._authorized.refresh()
+    def _look(self) -> None:
+        self._nextLook = self._reactor.callLater(LIST_INTERVAL, self._look)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """
+        Look at the list of peers now, and do what it says with those who are here.
+
+        This happens once a second by itself; it costs next to nothing when the list
+        has not changed.
+        """
+        changed = self._authorized.refresh()
         error = self._authorized.error
         if error is not None and error != self._shownError:
             self._log.error("The peers file was not read again: {error}.", error=error)
         self._shownError = error
+        if changed:
+            for peer in self.peers:
+                self._judge(peer)
+
+    def _judge(self, peer: Peer) -> None:
+        who = self._authorized.allowed(peer.remote)
+        if who is None:
+            peer.rights = frozenset()
+            peer.close("you were taken off the list of peers", NOT_LISTED)
+        else:
+            peer.name, peer.rights = who.name, who.rights
+
+    def _admits(self, remote: bytes) -> bool:
+        self.refresh()
         if self._authorized.allowed(remote) is not None:
             return True
         now = self._reactor.seconds()
@@ -139,12 +175,15 @@ class Host:
             )
         return False
 
-    def _introduce(self, remote: bytes) -> tuple[str, str]:
+    def _introduce(self, remote: bytes) -> AuthorizedPeer:
         peer = self._authorized.allowed(remote)
         if peer is None:
             # Taken off the list while its handshake was on the way.
-            return f"any:{fingerprintOf(remote)}", ""
-        return peer.fingerprint, peer.name
+            key = f"any:{fingerprintOf(remote)}"
+            return AuthorizedPeer(remote, key, "", frozenset())
+        return peer
 
     def _arrived(self, peer: Peer) -> None:
         peer.setReceiver(self._receiverFor(peer))
+        if not peer.rights:
+            self._judge(peer)

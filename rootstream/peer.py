@@ -167,6 +167,7 @@ class Peer:
 
     @ivar fingerprint: of its key, as users compare it.
     @ivar name: what its owner calls it; may be empty.
+    @ivar rights: what a peer that dials us may do, by our list of peers.
     @ivar redialler: who dials it when it is gone; None for a peer that dials us.
     """
 
@@ -186,6 +187,7 @@ class Peer:
         self._link = link
         self.fingerprint = fingerprint
         self.name = name
+        self.rights: frozenset[str] = frozenset()
         self._forget = forget
         self._receiver: IPeerReceiver = PeerReceiver()
         self.redialler: IRedialler | None = None
@@ -216,6 +218,13 @@ class Peer:
         The state now.
         """
         return self._machine.describe()
+
+    @property
+    def remote(self) -> bytes:
+        """
+        The peer's X25519 key.
+        """
+        return self._link.remote
 
     @property
     def connected(self) -> bool:

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rootstream.authorized import AuthorizedPeer
 from rootstream.errors import LocalError
 from rootstream.identity import Identity
 from rootstream.interfaces import IPacketSink, IPath
@@ -33,7 +34,7 @@ class Station:
     The peers of one identity.
 
     ``admits`` says whether an X25519 key may dial us; ``arrived`` is told of each
-    peer that did, and returns its fingerprint and name.
+    peer that did, and ``introduce`` says who it is.
     """
 
     _log = Logger()
@@ -44,7 +45,9 @@ class Station:
         identity: Identity,
         *,
         admits: Callable[[bytes], bool] = lambda remote: False,
-        introduce: Callable[[bytes], tuple[str, str]] = lambda remote: ("", ""),
+        introduce: Callable[[bytes], AuthorizedPeer] = lambda remote: AuthorizedPeer(
+            remote, "", ""
+        ),
         arrived: Callable[[Peer], None] = lambda peer: None,
         psk: bytes = NO_PSK,
         now: Callable[[], float] = boottime,
@@ -99,8 +102,9 @@ class Station:
     def _peerOf(self, link: Link) -> Peer:
         peer = self._peers.get(link)
         if peer is None:
-            fingerprint, name = self._introduce(link.remote)
-            peer = self.peer(link.remote, fingerprint, name)
+            who = self._introduce(link.remote)
+            peer = self.peer(link.remote, who.fingerprint, who.name)
+            peer.rights = who.rights
             self._arrived(peer)
         return peer
 

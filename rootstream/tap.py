@@ -15,12 +15,13 @@ from twisted.python import usage
 
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
-from rootstream.errors import BadCode
+from rootstream.errors import BadCode, LocalError
 from rootstream.hostprogram import HostProgram, HostSettings
 from rootstream.identity import PeerKey, parseCode
 from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
+from rootstream.weather import Planned, parseScript
 
 __all__ = ["Options", "homeOf", "makeService"]
 
@@ -59,6 +60,13 @@ def _port(text: str) -> int:
     return port
 
 
+def _key(code: str) -> PeerKey:
+    try:
+        return parseCode(code, requireHost=False).key
+    except BadCode as error:
+        raise usage.UsageError(str(error)) from None
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < 1e9:
@@ -73,6 +81,7 @@ _HOME = [
     "Directory of identity and peers ($ROOTSTREAM_HOME, ~/.config/rootstream).",
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
+_RECORD = ["record", None, None, "Record the stream into a new .mkv or .mp4 file."]
 _DURATION = ["duration", None, None, "End after so many seconds."]
 
 
@@ -103,6 +112,7 @@ class HostOptions(_TimedOptions):
             "test[:WxH[@FPS]], a file or URL, - for standard input, screen[:DISPLAY].",
         ],
         _EVENTS,
+        _RECORD,
         _DURATION,
     ]
     optFlags = [["allow-any", None, "Let everyone in who has the code."]]
@@ -110,6 +120,7 @@ class HostOptions(_TimedOptions):
     def __init__(self) -> None:
         super().__init__()
         self.allowed: list[PeerKey] = []
+        self.allowedInput: list[PeerKey] = []
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -123,12 +134,15 @@ class HostOptions(_TimedOptions):
 
     def opt_allow(self, code: str) -> None:
         """
-        Let this peer in, by its code or key.  May be given several times.
+        Let this peer watch, by its code or key.  May be given several times.
         """
-        try:
-            self.allowed.append(parseCode(code, requireHost=False).key)
-        except BadCode as error:
-            raise usage.UsageError(str(error)) from None
+        self.allowed.append(_key(code))
+
+    def opt_allow_input(self, code: str) -> None:
+        """
+        Let this peer watch and send input.  May be given several times.
+        """
+        self.allowedInput.append(_key(code))
 
 
 class ConnectOptions(_TimedOptions):
@@ -152,6 +166,7 @@ class ConnectOptions(_TimedOptions):
             "The host's TLS port, for when neither UDP nor TCP gets through; 0: none.",
         ],
         _EVENTS,
+        _RECORD,
         _DURATION,
     ]
     optFlags = [
@@ -201,7 +216,24 @@ class DemoOptions(_TimedOptions):
     """
 
     synopsis = "[options]"
-    optParameters = [_EVENTS, _DURATION]
+    optParameters = [
+        _EVENTS,
+        _RECORD,
+        _DURATION,
+        ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: tuple[Planned, ...] = ()
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        if self["weather"] is not None:
+            try:
+                self.script = parseScript(self["weather"])
+            except LocalError as error:
+                raise usage.UsageError(str(error)) from None
 
 
 class Options(usage.Options):
@@ -226,7 +258,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
     The program that parsed `Options` ask for.
     """
     chosen = options.subOptions
-    common = {"events": chosen["events"], "duration": chosen["duration"]}
+    common = {name: chosen[name] for name in ("events", "duration", "record")}
     match options.subCommand:
         case "host":
             return HostProgram(
@@ -239,6 +271,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     source=chosen["source"],
                     allow=tuple(chosen.allowed),
                     allowAny=bool(chosen["allow-any"]),
+                    allowInput=tuple(chosen.allowedInput),
                 ),
                 sys.stdout,
                 sys.stderr,
@@ -261,7 +294,9 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                 **common,
             )
         case _:
-            return DemoProgram(reactor, sys.stdout, sys.stderr, **common)
+            return DemoProgram(
+                reactor, sys.stdout, sys.stderr, **common, script=chosen.script
+            )
 
 
 def makeService(options: Any) -> Program:

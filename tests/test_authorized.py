@@ -13,8 +13,15 @@ from types import FrameType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.authorized import AuthorizedPeer, AuthorizedPeers
-from rootstream.errors import BadCode, BadPeersFile
+from rootstream.authorized import (
+    INPUT,
+    VIEW,
+    AuthorizedPeer,
+    AuthorizedPeers,
+    formatRights,
+    parseRights,
+)
+from rootstream.errors import BadCode, BadPeersFile, LocalError
 from rootstream.identity import Identity, PeerKey, fingerprintOf, formatCode
 
 
@@ -126,6 +133,41 @@ class ReadingTests(AuthorizedPeersTestCase):
         self.write(f"{text(ANNA)} \x1b[2JAn\u202ena{'x' * 100}")
         (peer,) = self.load().listed()
         self.assertEqual(peer.name, "[2JAnna" + "x" * 57)
+
+    def test_rights(self) -> None:
+        """
+        What a peer may do stands before its name: to watch, when it says nothing.
+        """
+        self.write(
+            f"{text(ANNA)} Anna",
+            f"{text(BOB)} rights=view,input\tBob rights=view",
+            f"{text(CARL)} rights=view",
+        )
+        self.assertEqual(
+            [(peer.name, peer.rights) for peer in self.load().listed()],
+            [("Anna", VIEW), ("Bob rights=view", INPUT), ("", VIEW)],
+        )
+
+    def test_badRights(self) -> None:
+        """
+        A right that there is not is refused with its line and those that there are:
+        nobody gets fewer or more than the file says.
+        """
+        for word in ("admin", "", "input", "view,view", "view,input,x", "VIEW"):
+            self.write("#", f"{text(ANNA)} rights={word} Anna")
+            said = self.refusal()
+            self.assertIn(f"{self.path}, line 2: rights are 'view' or", said)
+            self.assertIn(repr(word or "nothing"), said)
+
+    def test_rightsAndBack(self) -> None:
+        """
+        Rights are written as they are read.
+        """
+        for spelt in ("view", "view,input"):
+            self.assertEqual(formatRights(parseRights(spelt)), spelt)
+        said = str(self.assertRaises(LocalError, parseRights, "\x1b[2J" * 99))
+        self.assertTrue(said.isprintable())
+        self.assertLess(len(said), 200)
 
     def test_hiddenLine(self) -> None:
         """
@@ -285,6 +327,18 @@ class AllowTests(AuthorizedPeersTestCase):
         expected = AuthorizedPeer(ANNA.x25519, ANNA.fingerprint, "")
         self.assertEqual(peers.allowed(ANNA.x25519), expected)
         self.assertIs(peers.allowed(BOB.x25519), None)
+
+    def test_allowInput(self) -> None:
+        """
+        A key that may send input is let in, and may also where the file says only
+        that it may watch.
+        """
+        self.write(f"{text(ANNA)} Anna", f"{text(BOB)} Bob")
+        peers = AuthorizedPeers(self.path, [CARL], False, [ANNA, CARL])
+        self.assertEqual(
+            [(peer.name, peer.rights) for peer in peers.listed()],
+            [("Anna", INPUT), ("Bob", VIEW), ("", INPUT)],
+        )
 
     def test_noFile(self) -> None:
         """

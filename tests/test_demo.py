@@ -6,19 +6,54 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.demo
 from rootstream.demo import DemoProgram
-from rootstream.errors import GaveUp, SourceError
+from rootstream.errors import GaveUp, LocalError, SourceError
 from rootstream.protocol.events import VideoFrame
+from rootstream.weather import Forecast, parseChange, parseScript
 from tests.mediasamples import encodedFrames
 from tests.test_broadcast import FakeSource
 from tests.virtual import VirtualReactor, picture
+
+
+class Calm:
+    """
+    A `rootstream.wind.Wind` that stands in nobody's way: the host's port itself.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        hostPort: int,
+        forecast: Forecast,
+        changed: Callable[[str], None],
+    ) -> None:
+        self._reactor = reactor
+        self._port = hostPort
+        self._forecast = forecast
+        self._changed = changed
+        self.closedWith: list[str] = []
+
+    def listen(self) -> int:
+        self._forecast.begin(self._reactor.seconds())
+        self._forecast.timerFired(self._reactor.seconds())
+        return self._port
+
+    def change(self, text: str) -> str:
+        self._forecast.change(parseChange(text), self._reactor.seconds())
+        self._changed(str(self._forecast.weather))
+        return str(self._forecast.weather)
+
+    def close(self) -> Deferred[None]:
+        self.closedWith = list(self._reactor.net.ports)
+        return succeed(None)
 
 
 class DemoProgramTests(SynchronousTestCase):
@@ -32,6 +67,7 @@ class DemoProgramTests(SynchronousTestCase):
         self.reactor.running = True
         self.source = FakeSource()
         self.patch(rootstream.demo, "openSource", lambda *_, **__: self.source)
+        self.patch(rootstream.demo, "Wind", Calm)
         self.events = self.mktemp()
         self.out, self.err = io.StringIO(), io.StringIO()
 
@@ -181,3 +217,56 @@ class DemoProgramTests(SynchronousTestCase):
         self.reactor.elapse(1.0)
         self.assertEqual(len(self.written("stats")), before + 1)
         self.stop(program)
+
+    def test_weather(self) -> None:
+        """
+        The weather can be changed while it runs; each change is shown and written.
+        """
+        program = self.start()
+        self.assertEqual(program.weather, "clear")
+        self.assertEqual(program.setWeather("block udp"), "UDP blocked")
+        self.assertEqual(program.weather, "UDP blocked")
+        self.assertRaises(LocalError, program.setWeather, "rain")
+        self.assertEqual(program.status().weather, "UDP blocked")
+        self.assertEqual(self.out.getvalue().splitlines()[-1], "Weather: UDP blocked.")
+        self.assertEqual(
+            [event["text"] for event in self.written("weather")], ["UDP blocked"]
+        )
+        self.stop(program)
+
+    def test_noWeatherYet(self) -> None:
+        """
+        Before it runs there is no weather to change.
+        """
+        program = DemoProgram(self.reactor, self.out, self.err)
+        self.assertRaises(LocalError, program.setWeather, "clear")
+
+    def test_askWeather(self) -> None:
+        """
+        It can be changed by a command, too, which refuses what is no text.
+        """
+        program = self.start()
+        ask = program.commands["weather"]
+        self.assertEqual(
+            self.successResultOf(ask({"text": "loss 5%"})), {"weather": "UDP loss 5%"}
+        )
+        self.assertRaises(LocalError, ask, {"text": 5.0})
+        self.stop(program)
+
+    def test_script(self) -> None:
+        """
+        A script begins when the demo does.
+        """
+        program = self.start(script=parseScript("0s: loss 5%; 60s: clear"))
+        self.assertEqual(program.weather, "UDP loss 5%")
+        self.stop(program)
+
+    def test_goodbyesPass(self) -> None:
+        """
+        The network between the two is closed last.
+        """
+        program = self.start()
+        wind: Any = program._wind
+        self.stop(program)
+        self.assertEqual(wind.closedWith, [])
+        self.assertEqual(self.out.getvalue().splitlines()[-1][:3], "In ")

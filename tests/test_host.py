@@ -11,12 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.authorized import AuthorizedPeers
+from rootstream.authorized import INPUT, VIEW, AuthorizedPeers
 from rootstream.client import connect
 from rootstream.errors import PortInUse
-from rootstream.host import STRANGERS_LOG_INTERVAL, Host
+from rootstream.host import LIST_INTERVAL, STRANGERS_LOG_INTERVAL, Host
 from rootstream.identity import formatCode
 from rootstream.peer import Peer
+from rootstream.protocol.link import NOT_LISTED
 from rootstream.transport.netwatch import NetworkChange
 from tests.doubles import FakePath
 from tests.virtual import (
@@ -44,14 +45,15 @@ class HostTests(SynchronousTestCase):
         self.peersFile = self.home / "peers"
         self.list(1)
 
-    def list(self, *numbers: int) -> None:
+    def list(self, *numbers: int, rights: str = "view") -> None:
         """
         Let the owner rewrite the peers file.
         """
         draft = self.home / "draft"
         draft.write_text(
             "".join(
-                f"{formatCode(identity(number).key, None)} machine {number}\n"
+                f"{formatCode(identity(number).key, None)} rights={rights} "
+                f"machine {number}\n"
                 for number in numbers
             )
         )
@@ -198,6 +200,54 @@ class HostTests(SynchronousTestCase):
         self.assertEqual(host.peers, ())
         again.addErrback(lambda _: None).cancel()
 
+    def test_revokedWhileHere(self) -> None:
+        """
+        Who is taken off the file loses the session within a second, and is told why;
+        who stays on it notices nothing.
+        """
+        self.list(1, 3)
+        host = self.host()
+        there, other = (self.successResultOf(self.connect(each)) for each in (1, 3))
+        self.list(3)
+        self.reactor.elapse(LIST_INTERVAL + 0.5)
+        assert there.closed is not None
+        self.assertEqual(there.closed.code, NOT_LISTED)
+        self.assertEqual(there.closed.text, "you were taken off the list of peers")
+        self.assertTrue(other.connected)
+        [left] = host.peers
+        self.assertEqual(left.name, "machine 3")
+        [receiver] = [r for peer, r in self.receivers.items() if peer is not left]
+        self.assertIn("taken off the list", receiver.states[-1][2])
+
+    def test_rights(self) -> None:
+        """
+        A peer has the rights and the name of the file, and those that the file gives
+        it later at once when the host is told to look.
+        """
+        host = self.host()
+        self.successResultOf(self.connect(1))
+        [peer] = host.peers
+        self.assertEqual(peer.rights, VIEW)
+        self.list(1, rights="view,input")
+        host.refresh()
+        self.assertEqual(peer.rights, INPUT)
+        self.assertTrue(peer.connected)
+
+    def test_looksSeldomAndCheaply(self) -> None:
+        """
+        A list that has not changed is not read again, and a closed host looks no more.
+        """
+        host = self.host()
+        looks = []
+        self.patch(AuthorizedPeers, "_read", lambda *_: looks.append("read"))
+        self.patch(
+            AuthorizedPeers, "refresh", lambda _: looks.append("looked") or False
+        )
+        self.reactor.elapse(10 * LIST_INTERVAL)
+        self.assertEqual(set(looks), {"looked"})
+        self.assertIn(len(looks), (9, 10))
+        host.close()
+
     def test_brokenPeersFile(self) -> None:
         """
         A file that is broken later leaves the list as it was, and is logged once for
@@ -210,6 +260,7 @@ class HostTests(SynchronousTestCase):
             self.successResultOf(self.connect(1))
             self.reactor.elapse(3.0)
         self.assertEqual([e for e in logs if "peers file" in e["log_format"]], [])
+        self.reactor.elapse(2 * LIST_INTERVAL)
         self.peersFile.write_text("another fault, of another length\n")
         with capturedLogs() as logs:
             self.reactor.elapse(5.0)
@@ -219,13 +270,19 @@ class HostTests(SynchronousTestCase):
 
     def test_unlistedWhileKnocking(self) -> None:
         """
-        Who is taken off between the knock and the introduction is named by key.
+        Who is taken off between the knock and the introduction is named by key, has no
+        rights, and is sent away.
         """
         host = self.host()
-        key = identity(9).key.x25519
-        fingerprint, name = host._introduce(key)
-        self.assertTrue(fingerprint.startswith("any:"))
-        self.assertEqual(name, "")
+        who = host._introduce(identity(9).key.x25519)
+        self.assertTrue(who.fingerprint.startswith("any:"))
+        self.assertEqual((who.name, who.rights), ("", frozenset()))
+        self.patch(host, "_admits", lambda remote: True)
+        self.patch(host._station.node, "_admits", lambda remote: True)
+        stranger = self.connect(9)
+        self.reactor.elapse(0.5)
+        self.assertEqual(host.peers, ())
+        stranger.addBoth(lambda _: None).cancel()
 
     def test_networkChanged(self) -> None:
         """

@@ -11,6 +11,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from rootstream.authorized import INPUT, AuthorizedPeer
 from rootstream.errors import LocalError
 from rootstream.interfaces import IPacketSink
 from rootstream.peer import Peer
@@ -36,7 +37,9 @@ class StationCase(SynchronousTestCase):
         self.host = self.station(
             1,
             admits=lambda remote: remote in self.admitted,
-            introduce=lambda remote: ("of-the-list", "friend"),
+            introduce=lambda remote: AuthorizedPeer(
+                remote, "of-the-list", "friend", INPUT
+            ),
             arrived=self.arrived.append,
         )
         self.client = self.station(2)
@@ -79,6 +82,7 @@ class StationTests(StationCase):
         self.elapse()
         [peer] = self.arrived
         self.assertEqual((peer.fingerprint, peer.name), ("of-the-list", "friend"))
+        self.assertEqual(peer.rights, INPUT)
         self.assertTrue(peer.connected)
         self.assertEqual(self.host.peers, (peer,))
         receiver = Recorder()

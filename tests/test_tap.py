@@ -19,6 +19,7 @@ from rootstream.demo import DemoProgram
 from rootstream.hostprogram import HostProgram
 from rootstream.identity import formatCode
 from rootstream.tap import Options, homeOf, makeProgram, makeService
+from rootstream.weather import parseScript
 from tests.virtual import HOST, VirtualReactor, codeOf, identity, installReactor
 
 CODE = formatCode(identity(2).key, HOST, 9900)
@@ -61,6 +62,7 @@ class OptionsTests(SynchronousTestCase):
                 "interface": "",
                 "source": "test",
                 "events": None,
+                "record": None,
                 "duration": None,
                 "allow-any": 0,
             },
@@ -77,6 +79,7 @@ class OptionsTests(SynchronousTestCase):
             *("--tls-port", "443"),
             *("--source", "film.mp4", "--events", "/e", "--duration", "1.5"),
             *("--allow", CODE, "--allow", formatCode(identity(3).key, None)),
+            *("--allow-input", formatCode(identity(4).key, None)),
             "--allow-any",
         ).subOptions
         self.assertEqual(
@@ -88,11 +91,13 @@ class OptionsTests(SynchronousTestCase):
                 "interface": "127.0.0.1",
                 "source": "film.mp4",
                 "events": "/e",
+                "record": None,
                 "duration": 1.5,
                 "allow-any": 1,
             },
         )
         self.assertEqual(options.allowed, [identity(2).key, identity(3).key])
+        self.assertEqual(options.allowedInput, [identity(4).key])
 
     def test_connectDefaults(self) -> None:
         """
@@ -106,6 +111,7 @@ class OptionsTests(SynchronousTestCase):
                 "sink": "null",
                 "tls-port": 443,
                 "events": None,
+                "record": None,
                 "duration": None,
                 "no-udp": 0,
                 "no-tcp": 0,
@@ -134,7 +140,17 @@ class OptionsTests(SynchronousTestCase):
         The demo has a duration and an events file.
         """
         options = parsed("demo", "--duration", "5", "--events", "/e").subOptions
-        self.assertEqual(dict(options), {"events": "/e", "duration": 5.0})
+        self.assertEqual((options["events"], options["duration"]), ("/e", 5.0))
+        self.assertEqual(options.script, ())
+
+    def test_weather(self) -> None:
+        """
+        The demo's weather is a script; one that is wrong is refused with what is.
+        """
+        options = parsed("demo", "--weather", "5s: block udp").subOptions
+        self.assertEqual(options.script, parseScript("5s: block udp"))
+        self.assertRefused("no such weather: 'rain'", "demo", "--weather", "1s: rain")
+        self.assertRefused("script is empty", "demo", "--weather", "")
 
     def test_badPorts(self) -> None:
         """
@@ -171,7 +187,8 @@ class OptionsTests(SynchronousTestCase):
         A code that cannot be used is refused with its own reason.
         """
         self.assertRefused("does not begin with a key", "connect", "nonsense")
-        self.assertRefused("does not begin with a key", "host", "--allow", "nonsense")
+        for option in ("--allow", "--allow-input"):
+            self.assertRefused("does not begin with a key", "host", option, "nonsense")
         bare = formatCode(identity(2).key, None)
         self.assertRefused("a key without a host", "connect", bare)
 
@@ -266,7 +283,9 @@ class MakeTests(SynchronousTestCase):
         """
         ``demo`` makes a demo.
         """
-        self.assertIsInstance(self.make("demo"), DemoProgram)
+        program = self.make("demo", "--weather", "0s: block udp")
+        self.assertIsInstance(program, DemoProgram)
+        self.assertEqual(program._forecast.nextTimer(), 0.0)
 
     def test_makeService(self) -> None:
         """

@@ -74,6 +74,7 @@ Media = VideoFrame | AudioFrame | Control | Sequence[InputEvent]
 GOODBYE = 0
 PROTOCOL_VIOLATION = 1
 SOURCE_ENDED = 2
+NOT_LISTED = 3
 
 
 def wallClock() -> int:

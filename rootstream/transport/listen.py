@@ -19,7 +19,7 @@ from rootstream.transport.tcp import PacketServerFactory, Strangers
 from rootstream.transport.tls import TLSServerFactory
 from rootstream.transport.udp import PacketDatagrams, UDPPort
 
-__all__ = ["HostPorts", "listenBoth"]
+__all__ = ["HostPorts", "bindAll", "listenBoth"]
 
 #: A free UDP port may be taken on TCP.  So many in a row mean something else.
 FREE_PORT_TRIES = 16
@@ -94,11 +94,11 @@ def listenBoth(
     """
     if tlsPort and tlsPort == port:
         raise LocalError(f"TLS needs a port of its own: choose another than {port}")
-    sockets = _bindAll(_UDP_AND_TCP, port, interface)
+    sockets = bindAll(_UDP_AND_TCP, port, interface)
     tlsSockets: list[socket.socket] = []
     if tlsPort is not None:
         try:
-            tlsSockets = _bindAll(_TLS, tlsPort, interface)
+            tlsSockets = bindAll(_TLS, tlsPort, interface)
         except BaseException:
             _close(sockets)
             raise
@@ -153,7 +153,7 @@ def _close(sockets: Sequence[socket.socket]) -> None:
         skt.close()
 
 
-def _bindAll(
+def bindAll(
     kinds: Sequence[socket.SocketKind], port: int, interface: str
 ) -> list[socket.socket]:
     """
