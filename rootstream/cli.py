@@ -23,6 +23,7 @@ from rootstream.errors import RootstreamError
 from rootstream.identity import loadOrCreateIdentity
 from rootstream.protocol.constants import DEFAULT_PORT, MAX_DRILL
 from rootstream.rehearsal import DRILL_SECONDS, rehearse
+from rootstream.roster import tendPeers
 from rootstream.show import describeIdentity, guessHost
 from rootstream.tap import Options as Programs
 from rootstream.tap import homeOf, makeService
@@ -76,15 +77,42 @@ class DrillOptions(usage.Options):
             )
 
 
+class PeersOptions(usage.Options):
+    """
+    Options of ``peers``.
+    """
+
+    synopsis = "[options] [rename WHO NAME | rights WHO RIGHTS | revoke WHO]"
+    longdesc = (
+        "Without more words, shows who is in the peers file and who is connected. "
+        "WHO is a fingerprint or a name; RIGHTS are view, view,input or none."
+    )
+    optParameters = [
+        [
+            "home",
+            None,
+            None,
+            "Directory of the peers file ($ROOTSTREAM_HOME, ~/.config/rootstream).",
+        ],
+    ]
+
+    def parseArgs(self, *words: str) -> None:
+        """
+        What to do, and with whom.
+        """
+        self.words = words
+
+
 class Options(Programs):
     """
-    The programs of twistd, ``identity``, and ``drill``.
+    The programs of twistd, ``identity``, ``peers`` and ``drill``.
     """
 
     synopsis = "Usage: rootstream"
     subCommands = [
         *Programs.subCommands,
         ["identity", None, IdentityOptions, "Show this machine's code."],
+        ["peers", None, PeersOptions, "Show and change who may connect."],
         ["drill", None, DrillOptions, "Rehearse a failure of UDP, and measure it."],
     ]
 
@@ -118,6 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout,
             sys.stderr,
         )
+    if options.subCommand == "peers":
+        chosen = options.subOptions
+        return tendPeers(homeOf(chosen["home"]), chosen.words, sys.stdout, sys.stderr)
     return _run(options)
 
 
