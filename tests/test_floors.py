@@ -110,6 +110,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("rootstream.media.encode", "rootstream.media.mp4", "rootstream.peer"),
     (
+        "rootstream.asking",
         "rootstream.eventlog",
         "rootstream.latency",
         "rootstream.fanout",
@@ -128,7 +129,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.host",
         "rootstream.media.sinks",
         "rootstream.media.sources",
+        "rootstream.overview",
         "rootstream.rehearsal",
+        "rootstream.remote",
         "rootstream.roster",
         "rootstream.testing",
     ),
