@@ -76,6 +76,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.control",
         "rootstream.transport.clock",
+        "rootstream.transport.filter",
         "rootstream.transport.netlink",
         "rootstream.transport.race",
         "rootstream.transport.resolve",
