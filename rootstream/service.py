@@ -19,13 +19,14 @@ from twisted.logger import Logger
 
 from rootstream import __version__
 from rootstream.control import ControlSocket, Question
-from rootstream.errors import RootstreamError
+from rootstream.errors import LocalError, RootstreamError
 from rootstream.eventlog import Entry, EventLog, Meter
+from rootstream.forwarder import InputForwarder
 from rootstream.interfaces import IPath
 from rootstream.orders import orderPeers
 from rootstream.peer import Peer, PeerReceiver, describePath
 from rootstream.pictures import PictureWatch
-from rootstream.protocol.events import Command, VideoFrame
+from rootstream.protocol.events import Command, InputEvent, VideoFrame
 from rootstream.recording import Recordings
 from rootstream.rehearsal import drillPeers
 from rootstream.status import PeerStatus, ProgramStatus
@@ -82,6 +83,7 @@ class Program(Service):
         self._ending = False
         self._measured: dict[str, Mapping[str, Any]] = {}
         self._moved: dict[str, Entry] = {}
+        self._forwarder: InputForwarder | None = None
         self.exitStatus = 0
         self.tee = Tee(self.wantKeyFrame)
         self.recordings = Recordings(self.tee, reactor, self._recordingChanged)
@@ -155,6 +157,23 @@ class Program(Service):
         The user of this program wants something done about the stream of a peer.
         """
         raise NotImplementedError
+
+    def sendInput(self, events: Sequence[InputEvent]) -> None:
+        """
+        Send what the user of this program does to the host that it watches.
+
+        :raises LocalError: if it watches none.
+        """
+        if self._forwarder is None:
+            raise LocalError("there is no host to send input to")
+        self._forwarder.send(events)
+
+    def releaseInput(self) -> None:
+        """
+        That user went away: let go of all that is held.
+        """
+        if self._forwarder is not None:
+            self._forwarder.releaseAll()
 
     def _networkChanged(self, change: NetworkChange) -> None:
         self._events.write("network", cause=change.cause)

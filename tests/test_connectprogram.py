@@ -218,6 +218,24 @@ class StreamTests(ConnectProgramCase):
         connection.connectionLost(Failure(ConnectionDone()))
         self.stop(program)
 
+    def test_input(self) -> None:
+        """
+        What its user does goes to the host, once it is connected, and what is held is
+        let go of when he goes away.
+        """
+        program = self.program()
+        program.releaseInput()
+        self.assertRaises(LocalError, program.sendInput, [InputEvent(1, 30, 1)])
+        program = self.start()
+        program.sendInput([InputEvent(1, 30, 1), InputEvent(0, 0, 0)])
+        program.releaseInput()
+        self.reactor.elapse()
+        self.assertEqual(
+            [(event.kind, event.value) for event in self.hostReceiver.input],
+            [(1, 1), (0, 0), (1, 0), (0, 0)],
+        )
+        self.stop(program)
+
     def test_notYetConnected(self) -> None:
         """
         Before it is connected there is nobody to rehearse with.
