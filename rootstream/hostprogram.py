@@ -33,6 +33,7 @@ from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
 from rootstream.uinput import UinputDevices
+from rootstream.web.address import WebAddress
 
 __all__ = ["INPUT_MODES", "HostProgram", "HostSettings", "Viewer", "openGate"]
 
@@ -95,8 +96,9 @@ class HostProgram(Program):
         events: str | None = None,
         duration: float | None = None,
         record: str | None = None,
+        web: WebAddress | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration, record)
+        super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._lock: Lock | None = None
         self._host: Host | None = None

@@ -20,12 +20,18 @@ from twisted.trial.unittest import SynchronousTestCase
 import rootstream.connectprogram
 from rootstream.authorized import VIEW, AuthorizedPeers
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
-from rootstream.errors import SinkError
+from rootstream.errors import LocalError, SinkError
 from rootstream.host import Host
 from rootstream.identity import Identity, formatCode, loadOrCreateIdentity
 from rootstream.networks import NetworkMemory
 from rootstream.peersfile import PeersFile
-from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.protocol.events import (
+    AudioFrame,
+    Command,
+    Control,
+    InputEvent,
+    VideoFrame,
+)
 from rootstream.protocol.pairing import Guest
 from rootstream.reception import Reception
 from rootstream.transport.network import Gateway
