@@ -47,6 +47,8 @@ function hello(message) {
   setText(byId("role"), ROLES[message.role] ?? message.role);
   document.title = `RootStream ${ROLES[message.role] ?? ""}`;
   byId("lead").dataset.role = message.role;
+  // Without a picture the peers come first.
+  if (message.role === "host") byId("peers-part").after(byId("lead"));
   byId("record").hidden = !isPermitted("record");
   if (message.role !== "host" && viewer === null) showViewer();
   viewer?.allowInput(message.input);
