@@ -51,6 +51,8 @@ class ConnectProgram(Program):
     Ends with status 0 when the host says goodbye, 3 when it was given up on.
     """
 
+    role = "connect"
+
     def __init__(
         self,
         reactor: Any,
@@ -59,8 +61,9 @@ class ConnectProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        record: str | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration)
+        super().__init__(reactor, out, err, events, duration, record)
         self._settings = settings
         self._connecting: Deferred[None] | None = None
         self._peer: Peer | None = None
@@ -86,14 +89,20 @@ class ConnectProgram(Program):
                 self._settings.sink,
                 reactor=self._reactor,
                 failed=self.fault,
-                wantKeyFrame=self._wantKeyFrame,
+                wantKeyFrame=self.wantKeyFrame,
             )
         except SinkError as error:
             self._sinkError = error
 
-    def _wantKeyFrame(self) -> None:
+    def wantKeyFrame(self) -> None:
         if self._peer is not None:
             self._peer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def order(self, peer: Peer, command: Command, value: int) -> None:
+        if command is Command.DISCONNECT:
+            self.finish(0)
+        else:
+            peer.sendControl(Control(command, value))
 
     def begin(self) -> None:
         settings = self._settings
@@ -104,11 +113,12 @@ class ConnectProgram(Program):
             assert self._sinkError is not None
             raise self._sinkError
         fingerprint = settings.code.key.fingerprint
-        receiver = _Screen(self, fingerprint, self._sink, self._events)
+        self._screen = _Screen(self, fingerprint, self._events)
+        self.tee.add(self._sink)
         self._connecting = connect(
             self._reactor,
             settings.code,
-            receiver,
+            self._screen,
             identity=identity,
             udp=settings.udp,
             tcp=settings.tcp,
@@ -134,6 +144,7 @@ class ConnectProgram(Program):
         """
         A picture came.
         """
+        self.tee.video(frame)
         latency = self._peer.latency(frame) if self._peer is not None else None
         if latency is not None:
             self._latencies.add(latency)
@@ -156,6 +167,7 @@ class ConnectProgram(Program):
         if self._peer is not None and self._meter is not None:
             latency = self._latencies.takeMedian()
             self.measure(self._peer, self._meter, latency_ms=latency)
+            self._screen.look()
 
     def cleanUp(self) -> Deferred[Any]:
         ending: Deferred[Any] = succeed(None)
@@ -194,19 +206,17 @@ class _Screen(Watched):
         self,
         program: ConnectProgram,
         fingerprint: str,
-        sink: MediaSink,
         events: EventLog,
     ) -> None:
         super().__init__(fingerprint, events)
         self._program = program
-        self._sink = sink
 
     def videoReceived(self, frame: VideoFrame) -> None:
-        self._sink.video(frame)
+        super().videoReceived(frame)
         self._program.frameReceived(frame)
 
     def audioReceived(self, frame: AudioFrame) -> None:
-        self._sink.audio(frame)
+        self._program.tee.audio(frame)
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         super().stateChanged(old, new, cause)

@@ -7,10 +7,10 @@ encryption, sockets, and a network whose weather can be changed (`rootstream.win
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.python.failure import Failure
 
 from rootstream.authorized import AuthorizedPeers
@@ -25,8 +25,9 @@ from rootstream.latency import Latencies
 from rootstream.media import openSource
 from rootstream.media.h264 import parameterSets, parseSps
 from rootstream.peer import Peer
-from rootstream.protocol.events import VideoFrame
+from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import Program, Watched
+from rootstream.tee import Tee
 from rootstream.transport.clock import boottime, mediaClock
 from rootstream.weather import Forecast, Planned
 from rootstream.wind import Wind
@@ -39,6 +40,8 @@ class DemoProgram(Program):
     Both ends of one stream, and a line a second on how it goes.
     """
 
+    role = "demo"
+
     def __init__(
         self,
         reactor: Any,
@@ -46,11 +49,13 @@ class DemoProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        record: str | None = None,
         script: Sequence[Planned] = (),
     ) -> None:
-        super().__init__(reactor, out, err, events, duration)
+        super().__init__(reactor, out, err, events, duration, record)
         self._forecast = Forecast(script)
         self._wind: Wind | None = None
+        self.commands["weather"] = self._askWeather
         self._host: Host | None = None
         self._broadcast: Broadcast | None = None
         self._viewer: Peer | None = None
@@ -58,6 +63,20 @@ class DemoProgram(Program):
         self._connecting: Deferred[None] | None = None
         self._meter = Meter(0.0, sending=False)
         self._hostMeters: dict[Peer, Meter] = {}
+
+    @property
+    def peers(self) -> Sequence[Peer]:
+        return (self._viewer,) if self._viewer is not None else ()
+
+    def wantKeyFrame(self) -> None:
+        if self._viewer is not None:
+            self._viewer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def order(self, peer: Peer, command: Command, value: int) -> None:
+        if command is Command.DISCONNECT:
+            self.finish(0)
+        else:
+            peer.sendControl(Control(command, value))
 
     def begin(self) -> None:
         here = Identity.generate("demo host")
@@ -73,12 +92,14 @@ class DemoProgram(Program):
         port = self._host.listen()
         self._events.write("listening", udp=port, tcp=port)
         source = openSource("test", reactor=self._reactor, clock=mediaClock)
-        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded)
+        self._broadcast = Broadcast(
+            self._reactor, source, self._sourceEnded, Tee(lambda: None)
+        )
         self._broadcast.open()
         self.say(f"Host {here.key.fingerprint} on 127.0.0.1, port {port}, UDP and TCP.")
         self.say(f"Viewer {there.key.fingerprint}; both keys are of this moment.")
         self.say("A moving test picture with sound, end to end. Ctrl-C ends it.")
-        self._screen = _Screen(here.key.fingerprint, self._events)
+        self._screen = _Screen(here.key.fingerprint, self._events, self.tee)
         self._wind = Wind(self._reactor, port, self._forecast, self._weatherChanged)
         self._connecting = connect(
             self._reactor,
@@ -104,6 +125,12 @@ class DemoProgram(Program):
         if self._wind is None:
             raise LocalError("the demo has not begun: change its weather when it runs")
         return self._wind.change(text)
+
+    def _askWeather(self, asked: Mapping[str, Any]) -> Deferred[Any]:
+        text = asked.get("text")
+        if not isinstance(text, str):
+            raise LocalError('"text" is the weather that there is to be')
+        return succeed({"weather": self.setWeather(text)})
 
     def _weatherChanged(self, text: str) -> None:
         self._events.write("weather", text=text)
@@ -141,6 +168,7 @@ class DemoProgram(Program):
             return
         latency = self._screen.latencies.takeMedian()
         fields = self.measure(self._viewer, self._meter, latency_ms=latency)
+        self._screen.look()
         self.say(
             f"{self._viewer.state.value} {fields['transport']} "
             f"{self._screen.resolution} {fields['fps']:.0f} fps "
@@ -194,12 +222,18 @@ class _Screen(Watched):
     The viewer's end: nothing is shown, but measured.
     """
 
-    def __init__(self, fingerprint: str, events: EventLog) -> None:
+    def __init__(self, fingerprint: str, events: EventLog, tee: Tee) -> None:
         super().__init__(fingerprint, events)
+        self._tee = tee
         self.resolution = "?"
         self.latencies = Latencies()
 
+    def audioReceived(self, frame: AudioFrame) -> None:
+        self._tee.audio(frame)
+
     def videoReceived(self, frame: VideoFrame) -> None:
+        super().videoReceived(frame)
+        self._tee.video(frame)
         if self.peer is not None:
             latency = self.peer.latency(frame)
             if latency is not None:

@@ -21,7 +21,7 @@ from rootstream.identity import PeerKey, loadOrCreateIdentity
 from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
-from rootstream.protocol.events import Control
+from rootstream.protocol.events import Command, Control
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.status import LinkStatus
 from rootstream.service import Program, Watched
@@ -55,6 +55,8 @@ class HostProgram(Program):
     A host, its source, and what the events file says of its viewers.
     """
 
+    role = "host"
+
     def __init__(
         self,
         reactor: Any,
@@ -63,8 +65,9 @@ class HostProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        record: str | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration)
+        super().__init__(reactor, out, err, events, duration, record)
         self._settings = settings
         self._lock: Lock | None = None
         self._host: Host | None = None
@@ -80,6 +83,14 @@ class HostProgram(Program):
     def peers(self) -> Sequence[Peer]:
         return self._host.peers if self._host is not None else ()
 
+    def wantKeyFrame(self) -> None:
+        if self._broadcast is not None:
+            self._broadcast.teeWantsKeyFrame()
+
+    def order(self, peer: Peer, command: Command, value: int) -> None:
+        if self._broadcast is not None:
+            self._broadcast.ordered(peer, command, value)
+
     def begin(self) -> None:
         settings = self._settings
         identity = loadOrCreateIdentity(settings.home)
@@ -89,7 +100,7 @@ class HostProgram(Program):
             peers, settings.allow, settings.allowAny, settings.allowInput
         )
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
-        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded)
+        self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(
             self._reactor,
             identity,

@@ -81,6 +81,7 @@ _HOME = [
     "Directory of identity and peers ($ROOTSTREAM_HOME, ~/.config/rootstream).",
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
+_RECORD = ["record", None, None, "Record the stream into a new .mkv or .mp4 file."]
 _DURATION = ["duration", None, None, "End after so many seconds."]
 
 
@@ -111,6 +112,7 @@ class HostOptions(_TimedOptions):
             "test[:WxH[@FPS]], a file or URL, - for standard input, screen[:DISPLAY].",
         ],
         _EVENTS,
+        _RECORD,
         _DURATION,
     ]
     optFlags = [["allow-any", None, "Let everyone in who has the code."]]
@@ -164,6 +166,7 @@ class ConnectOptions(_TimedOptions):
             "The host's TLS port, for when neither UDP nor TCP gets through; 0: none.",
         ],
         _EVENTS,
+        _RECORD,
         _DURATION,
     ]
     optFlags = [
@@ -215,6 +218,7 @@ class DemoOptions(_TimedOptions):
     synopsis = "[options]"
     optParameters = [
         _EVENTS,
+        _RECORD,
         _DURATION,
         ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
     ]
@@ -254,7 +258,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
     The program that parsed `Options` ask for.
     """
     chosen = options.subOptions
-    common = {"events": chosen["events"], "duration": chosen["duration"]}
+    common = {name: chosen[name] for name in ("events", "duration", "record")}
     match options.subCommand:
         case "host":
             return HostProgram(

@@ -227,6 +227,7 @@ class DemoProgramTests(SynchronousTestCase):
         self.assertEqual(program.setWeather("block udp"), "UDP blocked")
         self.assertEqual(program.weather, "UDP blocked")
         self.assertRaises(LocalError, program.setWeather, "rain")
+        self.assertEqual(program.status().weather, "UDP blocked")
         self.assertEqual(self.out.getvalue().splitlines()[-1], "Weather: UDP blocked.")
         self.assertEqual(
             [event["text"] for event in self.written("weather")], ["UDP blocked"]
@@ -239,6 +240,18 @@ class DemoProgramTests(SynchronousTestCase):
         """
         program = DemoProgram(self.reactor, self.out, self.err)
         self.assertRaises(LocalError, program.setWeather, "clear")
+
+    def test_askWeather(self) -> None:
+        """
+        It can be changed by a command, too, which refuses what is no text.
+        """
+        program = self.start()
+        ask = program.commands["weather"]
+        self.assertEqual(
+            self.successResultOf(ask({"text": "loss 5%"})), {"weather": "UDP loss 5%"}
+        )
+        self.assertRaises(LocalError, ask, {"text": 5.0})
+        self.stop(program)
 
     def test_script(self) -> None:
         """

@@ -336,13 +336,13 @@ class Inbox:
             (FrameType.CONTROL, self._controlOut),
         )
 
-    def channelTimer(self, timeout: float) -> float | None:
+    def channelTimer(self) -> float | None:
         """
         When `messagesDue` has something to say, if ever.
         """
         if not self.unacknowledged:
             return None
-        times = [channel.nextTimer(timeout) for _, channel in self._channels()]
+        times = [channel.nextTimer() for _, channel in self._channels()]
         return min((at for at in times if at is not None), default=None)
 
     # --- time ---

@@ -94,7 +94,7 @@ class Packing:
             times.append(self._outbox.lookAt)
             if self._outbox:
                 times.append(self._paths.current.pace.nextTimer())
-            times.append(self._inbox.channelTimer(timeout))
+            times.append(self._inbox.channelTimer())
             times.append(min(current.confirmsAt, default=None))
             for slot in self._slots:
                 times.append(slot.ackAt)
