@@ -81,8 +81,7 @@ function status(message) {
   weather?.tell(message.weather);
   const isRecording = typeof message.recording === "string";
   byId("record-stop").disabled = !isRecording;
-  byId("record").dataset.recording = String(isRecording);
-  byId("record-stop").title = message.recording ?? "";
+  setText(byId("recording"), isRecording ? `Recording into ${message.recording}` : "");
 }
 
 function happened(entry) {
@@ -95,7 +94,7 @@ function happened(entry) {
 byId("record").addEventListener("submit", (submit) => {
   submit.preventDefault();
   const file = byId("record-file").value;
-  press(submit.submitter, "record", { action: "start", file }, () => `Recording to ${file}.`);
+  press(submit.submitter, "record", { action: "start", file }, (answer) => `Recording into ${answer.file}.`);
 });
 byId("record-stop").addEventListener("click", ({ currentTarget: button }) => {
   press(button, "record", { action: "stop", file: null }, () => "The recording has ended.");
