@@ -21,7 +21,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.integration.programs import Program, ProgramTestCase, waitUntil
 
-__all__ = ["BrowserTestCase", "linkOf"]
+__all__ = ["DESKTOP", "PHONE", "BrowserTestCase", "linkOf", "measured"]
 
 COMMAND: Final = "chromium"
 #: No graphics card, no sandbox of its own (tests run as root), and nobody called.
@@ -39,6 +39,7 @@ DESKTOP: Final = (1440, 900)
 PHONE: Final = (390, 844)
 #: Where screenshots are kept, if anywhere: ``docs``, to make its pictures anew.
 SCREENSHOTS: Final = os.environ.get("ROOTSTREAM_SCREENSHOTS")
+SHOWN_AFTER: Final = 15_000
 
 _shared: list[Any] = []
 
@@ -176,6 +177,9 @@ class BrowserTestCase(ProgramTestCase):
         Keep what the page looks like.
         """
         where = SCREENSHOTS or tempfile.mkdtemp(dir=self.directory)
+        if SCREENSHOTS:
+            # Charts with something on them.
+            page.wait_for_timeout(SHOWN_AFTER)
         path = Path(where) / f"{name}.png"
         page.screenshot(path=path, full_page=whole)
         return path

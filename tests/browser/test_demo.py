@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.browser.chromium import PHONE, BrowserTestCase, linkOf, measured
+from tests.browser.chromium import DESKTOP, PHONE, BrowserTestCase, linkOf, measured
+from tests.integration.programs import freePort
 
 #: Notes of each picture drawn: its number and age by its own blocks, and how far it is
 #: from the sound, in milliseconds.
@@ -127,11 +128,11 @@ class DemoTests(BrowserTestCase):
         self.untilText(page, "#numbers dd", "^TCP$")
         self.until(page, "document.querySelectorAll('#peers > li').length", "a peer")
         page.wait_for_timeout(1500)
+        page.set_viewport_size({"width": DESKTOP[0], "height": 1000})
         self.screenshot(page, "viewer")
         self.assertAccessible(page)
         page.emulate_media(color_scheme="light")
         self.assertAccessible(page)
-        self.screenshot(page, "dashboard-light", whole=True)
         page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
         self.assertAccessible(page)
         self.screenshot(page, "phone")
@@ -196,19 +197,17 @@ class DemoTests(BrowserTestCase):
         self.assertEqual(page.evaluate("sent.at(-1)"), [0, 0, 0])
         self.untilText(page, "#capture", "Click the picture")
 
-
-class LostTests(BrowserTestCase):
-    """
-    Tests for a page whose program ends.
-    """
-
-    def test_programGone(self) -> None:
+    def test_anotherDemo(self) -> None:
         """
-        The page says that the program does not answer, and goes on trying.
+        When the demo ends, the page says so and goes on trying; from the next demo,
+        which has another key, it hears what to do.
         """
-        program = self.start("demo", "--web", "0")
-        page = self.openPage(linkOf(program), complains="ERR_CONNECTION_REFUSED")
+        port = str(freePort())
+        program = self.start("demo", "--web", port)
+        page = self.openPage(linkOf(program), complains="ERR_CONNECTION_REFUSED|403")
         self.untilText(page, "#line", "Connected")
         program.kill()
         self.untilText(page, "#line", "does not answer. Trying again in 0.5 s")
         self.untilText(page, "#line", "does not answer. Trying again in 2 s")
+        self.start("demo", "--web", port)
+        self.untilText(page, "#line", "open the link")

@@ -26,6 +26,10 @@ export class Peers {
     return this.names.size > 1 ? (this.names.get(fingerprint) ?? null) : null;
   }
 
+  has(fingerprint) {
+    return this.names.has(fingerprint);
+  }
+
   /** Show these peers.  Cards stay what they are, so that the focus does too. */
   show(peers) {
     this.names = new Map(peers.map((peer) => [peer.fingerprint, peer.name || peer.fingerprint]));
