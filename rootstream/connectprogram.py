@@ -13,14 +13,21 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from rootstream.client import connect
-from rootstream.errors import GaveUp, RootstreamError, SinkError
+from rootstream.errors import (
+    GaveUp,
+    HandshakeTimeout,
+    RootstreamError,
+    SinkError,
+)
 from rootstream.eventlog import EventLog, Meter
-from rootstream.identity import Code, loadOrCreateIdentity
+from rootstream.identity import Code, Identity, formatCode, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
 from rootstream.networks import NetworkMemory
+from rootstream.pairing import pair
 from rootstream.peer import Peer
+from rootstream.peersfile import PeersFile
 from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
@@ -42,6 +49,8 @@ class ConnectSettings:
     tcp: bool = True
     tlsPort: int | None = DEFAULT_TLS_PORT
     standby: bool = True
+    #: The phrase that the host shows, to pair before watching.
+    pair: str | None = None
 
 
 class ConnectProgram(Program):
@@ -112,10 +121,54 @@ class ConnectProgram(Program):
         if self._sink is None:
             assert self._sinkError is not None
             raise self._sinkError
+        if settings.pair is None:
+            connecting = self._dial(identity)
+        else:
+            connecting = self._pair(settings.pair, identity)
+        self._connecting = connecting.addCallbacks(
+            self._connected, self._neverConnected
+        )
+
+    def _pair(self, phrase: str, identity: Identity) -> Deferred[Peer]:
+        """
+        Prove the phrase first, and keep the host's code by its name.
+        """
+        settings = self._settings
+
+        def paired(name: str) -> Deferred[Peer]:
+            key = settings.code.key
+            word = formatCode(key, settings.code.host, settings.code.port)
+            peers = PeersFile(settings.home / "peers")
+            # It need not be let in here for that.
+            peers.add(key, word, frozenset(), name)
+            self._events.write(
+                "paired",
+                key.fingerprint,
+                name=name,
+                rights="none",
+                text=f"paired with {name or 'a machine'}",
+            )
+            self.say(f"Paired with {key.fingerprint} {name}".rstrip() + ".")
+            return self._dial(identity)
+
+        self.say("Pairing: proving the phrase to the host.")
+        return pair(
+            self._reactor,
+            settings.code,
+            phrase,
+            identity=identity,
+            udp=settings.udp,
+            tcp=settings.tcp,
+            tlsPort=settings.tlsPort,
+        ).addCallback(paired)
+
+    def _dial(self, identity: Identity) -> Deferred[Peer]:
+        settings = self._settings
+        assert self._sink is not None
         fingerprint = settings.code.key.fingerprint
         self._screen = _Screen(self, fingerprint, self._events)
         self.tee.add(self._sink)
-        self._connecting = connect(
+        return connect(
             self._reactor,
             settings.code,
             self._screen,
@@ -125,7 +178,7 @@ class ConnectProgram(Program):
             tlsPort=settings.tlsPort,
             standby=settings.standby,
             memory=NetworkMemory(settings.home, identity),
-        ).addCallbacks(self._connected, self._neverConnected)
+        )
 
     def _connected(self, peer: Peer) -> None:
         self._peer = peer
@@ -136,7 +189,8 @@ class ConnectProgram(Program):
         if reason.check(CancelledError) or error is None:
             return
         if isinstance(error, RootstreamError):
-            self.fault(error, EXIT_FAILED if isinstance(error, GaveUp) else EXIT_FAULT)
+            away = isinstance(error, (GaveUp, HandshakeTimeout))
+            self.fault(error, EXIT_FAILED if away else EXIT_FAULT)
         else:
             reason.raiseException()
 

@@ -4,26 +4,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
-from rootstream.authorized import AuthorizedPeers
+from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
 from rootstream.errors import SourceError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.home import Lock, lockHome
 from rootstream.host import Host
-from rootstream.identity import PeerKey, loadOrCreateIdentity
+from rootstream.identity import PeerKey, formatCode, loadOrCreateIdentity
 from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
+from rootstream.peersfile import PeersFile
 from rootstream.protocol.events import Command, Control
 from rootstream.protocol.link import SOURCE_ENDED
+from rootstream.protocol.pairing import Guest
 from rootstream.protocol.status import LinkStatus
+from rootstream.reception import PHRASE_LIFE, Reception
 from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
@@ -48,6 +51,9 @@ class HostSettings:
     allow: Sequence[PeerKey] = ()
     allowAny: bool = False
     allowInput: Sequence[PeerKey] = ()
+    #: Show a phrase, and what to give to whoever knows it.
+    pair: bool = False
+    pairRights: frozenset[str] = VIEW
 
 
 class HostProgram(Program):
@@ -71,9 +77,19 @@ class HostProgram(Program):
         self._settings = settings
         self._lock: Lock | None = None
         self._host: Host | None = None
+        self._reception: Reception | None = None
         self._broadcast: Broadcast | None = None
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
+        self.commands["peers"] = self._refresh
+
+    def _refresh(self, asked: Mapping[str, Any]) -> Deferred[Any]:
+        """
+        The list of peers was changed: act on it now.
+        """
+        if self._host is not None:
+            self._host.refresh()
+        return succeed({})
 
     @property
     def home(self) -> Path:
@@ -99,6 +115,10 @@ class HostProgram(Program):
         authorized = AuthorizedPeers(
             peers, settings.allow, settings.allowAny, settings.allowInput
         )
+        if settings.pair:
+            self._reception = Reception(
+                self._reactor, identity, self._join, self._paired
+            )
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
         self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(
@@ -109,6 +129,7 @@ class HostProgram(Program):
             port=settings.port,
             interface=settings.interface,
             tlsPort=settings.tlsPort,
+            reception=self._reception,
         )
         port = host.listen()
         self._host = host
@@ -121,14 +142,45 @@ class HostProgram(Program):
         self.say(f"Listening on {where}.")
         where = settings.interface or guessHost()
         self.say(describeIdentity(identity, where, port, qr=False))
+        code = formatCode(identity.key, where, port)
         if settings.allowAny:
             self.say("WARNING: --allow-any lets everyone in who has the code.")
-        elif not authorized.listed():
+        elif self._reception is None and not authorized.listed():
             self.say(
                 f"Nobody may connect yet: add a peer's code to {peers}, "
-                "or use --allow CODE."
+                "or use --allow CODE or --pair."
+            )
+        if self._reception is not None:
+            self.say(
+                f"To pair, within {PHRASE_LIFE:.0f} s, on the other machine:\n"
+                f"  rootstream connect '{code}' --pair '{self._reception.phrase}'"
             )
         self._broadcast.open()
+
+    def _join(self, guest: Guest) -> None:
+        """
+        Put who has proven to know the phrase on the list.
+        """
+        given = PeersFile(self._settings.home / "peers").add(
+            guest.key,
+            formatCode(guest.key, None),
+            self._settings.pairRights,
+            guest.name,
+        )
+        rights = formatRights(given)
+        self._events.write(
+            "paired",
+            guest.key.fingerprint,
+            name=guest.name,
+            rights=rights,
+            text=f"paired with {guest.name or 'a machine'}: it may {rights}",
+        )
+
+    def _paired(self, text: str, fingerprint: str | None) -> None:
+        self.say(text)
+        self._events.write("pairing", fingerprint, text=text)
+        if self._host is not None:
+            self._host.refresh()
 
     def _sourceEnded(self, error: SourceError | None) -> None:
         if self._ending:
@@ -169,6 +221,8 @@ class HostProgram(Program):
 
     def cleanUp(self) -> Deferred[Any]:
         endings: list[Deferred[Any]] = []
+        if self._reception is not None:
+            self._reception.stop()
         if self._broadcast is not None:
             endings.append(self._broadcast.stop())
         if self._host is not None:

@@ -37,6 +37,7 @@ from rootstream.protocol.events import (
     InputEvent,
     InputReceived,
     KeyFrameWanted,
+    PairingReceived,
     PathAuthenticated,
     PathDropped,
     PathMoved,
@@ -188,6 +189,8 @@ class Peer:
         self.fingerprint = fingerprint
         self.name = name
         self.rights: frozenset[str] = frozenset()
+        #: Who takes part in a pairing exchange with this peer.
+        self.pairing: Callable[[bytes], None] | None = None
         self._forget = forget
         self._receiver: IPeerReceiver = PeerReceiver()
         self.redialler: IRedialler | None = None
@@ -356,6 +359,25 @@ class Peer:
         return waiting
 
     # --- what its owner calls ---
+
+    def pair(self, message: bytes) -> None:
+        """
+        Send a message of the pairing exchange, which may be lost.
+        """
+        self._link.pair(message)
+        self.pump()
+
+    def restrict(self) -> None:
+        """
+        Let the peer do nothing but pair: media that it sends ends the session.
+        """
+        self._link.restrict()
+
+    def binding(self, viewer: bool) -> bytes:
+        """
+        What only the two ends of this session have in common.
+        """
+        return self._link.binding(viewer)
 
     def dialled(self, cause: str) -> None:
         """
@@ -555,6 +577,9 @@ class Peer:
                 if control.command is Command.REQUEST_KEYFRAME:
                     self._tell("keyFrameWanted")
                 self._tell("controlReceived", control)
+            case PairingReceived(message):
+                if self.pairing is not None:
+                    self.pairing(message)
             case KeyFrameWanted():
                 self._tell("keyFrameWanted")
             case VideoLost():

@@ -234,7 +234,7 @@ class Program(Service):
         )
 
     def _tellStatus(self, asked: Mapping[str, Any]) -> Deferred[Any]:
-        return succeed({"program": self.status().asDict()})
+        return succeed(self.status().asDict())
 
     def _tellEvents(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         return succeed({"events": list(self._events.history)})

@@ -13,11 +13,14 @@ from typing import Any
 
 from twisted.python import usage
 
+from rootstream.authorized import parseRights
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
 from rootstream.errors import BadCode, LocalError
 from rootstream.hostprogram import HostProgram, HostSettings
-from rootstream.identity import PeerKey, parseCode
+from rootstream.identity import Code, PeerKey, parseCode
+from rootstream.peersfile import PeersFile
+from rootstream.phrase import readPhrase
 from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
@@ -111,11 +114,15 @@ class HostOptions(_TimedOptions):
             "test",
             "test[:WxH[@FPS]], a file or URL, - for standard input, screen[:DISPLAY].",
         ],
+        ["pair-rights", None, "view", "What --pair gives: view or view,input."],
         _EVENTS,
         _RECORD,
         _DURATION,
     ]
-    optFlags = [["allow-any", None, "Let everyone in who has the code."]]
+    optFlags = [
+        ["allow-any", None, "Let everyone in who has the code."],
+        ["pair", None, "Show a phrase for two minutes; who knows it joins the list."],
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,6 +133,12 @@ class HostOptions(_TimedOptions):
         super().postOptions()
         _number(self, "port", _port, _PORT)
         _number(self, "tls-port", _port, _PORT)
+        try:
+            self["pair-rights"] = parseRights(self["pair-rights"])
+        except LocalError as error:
+            raise usage.UsageError(f"--pair-rights: {error}") from None
+        if not self["pair-rights"]:
+            raise usage.UsageError("--pair-rights none would pair for nothing")
         if self["tls-port"] and self["tls-port"] == self["port"]:
             raise usage.UsageError(
                 f"--tls-port needs a port of its own: choose another than "
@@ -165,6 +178,7 @@ class ConnectOptions(_TimedOptions):
             str(DEFAULT_TLS_PORT),
             "The host's TLS port, for when neither UDP nor TCP gets through; 0: none.",
         ],
+        ["pair", None, None, "Pair first: the phrase that the host shows, in quotes."],
         _EVENTS,
         _RECORD,
         _DURATION,
@@ -189,25 +203,46 @@ class ConnectOptions(_TimedOptions):
 
     def parseArgs(self, *codes: str) -> None:
         """
-        The one argument is the host's code.
+        The one argument is the host's code, or its name in the peers file.
         """
         if len(codes) != 1:
             raise usage.UsageError(
                 f"connect takes one code, not {len(codes)}: the line that "
                 "'rootstream identity' or 'rootstream host' shows on the other machine"
             )
-        try:
-            self.code = parseCode(codes[0])
-        except BadCode as error:
-            raise usage.UsageError(str(error)) from None
+        self.word = codes[0]
 
     def postOptions(self) -> None:
         super().postOptions()
+        self.code = self._codeOf(self.word)
+        if self["pair"] is not None:
+            try:
+                self["pair"] = readPhrase(self["pair"])
+            except LocalError as error:
+                raise usage.UsageError(f"--pair: {error}") from None
         _number(self, "tls-port", _port, _PORT)
         if self["no-udp"] and self["no-tcp"]:
             raise usage.UsageError(
                 "--no-udp and --no-tcp leave no transport; leave one of them out"
             )
+
+    def _codeOf(self, word: str) -> Code:
+        """
+        What was given for a code: itself, or a name of the peers file.
+        """
+        try:
+            return parseCode(word)
+        except BadCode as error:
+            try:
+                listed = PeersFile(homeOf(self["home"]) / "peers").find(word)
+            except LocalError:
+                raise usage.UsageError(str(error)) from None
+        if listed.code.host is None:
+            raise usage.UsageError(
+                f"the peers file does not say where {listed.name!r} is; "
+                "write CODE@HOST in its line"
+            )
+        return listed.code
 
 
 class DemoOptions(_TimedOptions):
@@ -272,6 +307,8 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     allow=tuple(chosen.allowed),
                     allowAny=bool(chosen["allow-any"]),
                     allowInput=tuple(chosen.allowedInput),
+                    pair=bool(chosen["pair"]),
+                    pairRights=chosen["pair-rights"],
                 ),
                 sys.stdout,
                 sys.stderr,
@@ -288,6 +325,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     tcp=not chosen["no-tcp"],
                     tlsPort=chosen["tls-port"] or None,
                     standby=not chosen["no-standby"],
+                    pair=chosen["pair"],
                 ),
                 sys.stdout,
                 sys.stderr,

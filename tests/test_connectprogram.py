@@ -18,13 +18,16 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.connectprogram
-from rootstream.authorized import AuthorizedPeers
+from rootstream.authorized import VIEW, AuthorizedPeers
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.errors import SinkError
 from rootstream.host import Host
-from rootstream.identity import loadOrCreateIdentity
+from rootstream.identity import Identity, formatCode, loadOrCreateIdentity
 from rootstream.networks import NetworkMemory
+from rootstream.peersfile import PeersFile
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.protocol.pairing import Guest
+from rootstream.reception import Reception
 from rootstream.transport.network import Gateway
 from tests.test_control import askerOf
 from tests.virtual import (
@@ -494,3 +497,88 @@ class SinkTests(ConnectProgramCase):
         self.assertEqual(self.opened, [])
         self.assertEqual(program.exitStatus, 1)
         self.successResultOf(program.stopService())
+
+
+class PairTests(ConnectProgramCase):
+    """
+    ``--pair``.
+    """
+
+    phrase = "abandon ability able about above zoo"
+
+    def reception(self) -> None:
+        """
+        Let a host show the phrase.
+        """
+        self.stored: list[Guest] = []
+        reception = Reception(
+            self.reactor,
+            Identity.fromSeed(identity(2).seed, "desk"),
+            self.store,
+            lambda text, fingerprint: None,
+            self.phrase,
+        )
+        self.addCleanup(reception.stop)
+        self.peersThere = Path(self.mktemp()).absolute()
+        self.host = Host(
+            self.reactor,
+            identity(2),
+            AuthorizedPeers(self.peersThere, [], False),
+            lambda peer: self.hostReceiver,
+            port=HOST_PORT,
+            interface=HOST,
+            reception=reception,
+        )
+        self.host.listen()
+
+    def store(self, guest: Guest) -> None:
+        self.stored.append(guest)
+        word = formatCode(guest.key, None)
+        PeersFile(self.peersThere).add(guest.key, word, VIEW, guest.name)
+
+    def test_paired(self) -> None:
+        """
+        It proves the phrase, keeps the host's code by the name that the host gave, and
+        watches; the host is not let in here for that.
+        """
+        self.reception()
+        program = self.program(pair=self.phrase)
+        program.startService()
+        self.reactor.elapse(2.0)
+        self.assertEqual(self.hostReceiver.route[-1], "CONNECTED")
+        [guest] = self.stored
+        self.assertEqual(guest.key, loadOrCreateIdentity(self.home).key)
+        [listed] = PeersFile(self.home / "peers").listed()
+        self.assertEqual((listed.name, listed.rights), ("desk", frozenset()))
+        self.assertEqual(listed.code, codeOf(identity(2)))
+        [paired] = self.written("paired")
+        self.assertEqual((paired["name"], paired["rights"]), ("desk", "none"))
+        self.assertIn("Paired with", self.out.getvalue())
+        self.stop(program)
+        self.successResultOf(self.host.close())
+
+    def test_wrongPhrase(self) -> None:
+        """
+        Another phrase ends it with status 1 and one line that says so.
+        """
+        self.reception()
+        program = self.program(pair="abandon ability able about above zone")
+        program.startService()
+        self.reactor.elapse(2.0)
+        self.assertEqual(program.exitStatus, 1)
+        self.assertIn("the host has another phrase", self.err.getvalue())
+        self.assertFalse((self.home / "peers").exists())
+        self.stop(program)
+        self.host.close()
+        self.reactor.elapse(1.0)
+
+    def test_noAnswer(self) -> None:
+        """
+        Where nobody answers it ends with status 3.
+        """
+        program = self.program(pair=self.phrase)
+        program.startService()
+        self.reactor.elapse(25.0)
+        self.assertEqual(program.exitStatus, 3)
+        self.assertIn("no answer from the host", self.err.getvalue())
+        self.stop(program)

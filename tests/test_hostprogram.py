@@ -17,13 +17,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import rootstream.hostprogram
+from rootstream.authorized import INPUT, AuthorizedPeers
 from rootstream.client import connect
 from rootstream.errors import SourceError
 from rootstream.home import lockHome
 from rootstream.hostprogram import DRAIN_TIMEOUT, HostProgram, HostSettings
-from rootstream.identity import Code, PeerKey, loadIdentity
+from rootstream.identity import Code, PeerKey, formatCode, loadIdentity
 from rootstream.interfaces import IPeerReceiver
+from rootstream.pairing import pair
 from rootstream.peer import Peer
+from rootstream.peersfile import PeersFile
 from rootstream.protocol.events import Command, Control
 from rootstream.protocol.link import SOURCE_ENDED
 from tests.test_broadcast import FakeSource
@@ -66,6 +69,7 @@ class HostProgramCase(SynchronousTestCase):
         allowAny: bool = False,
         duration: float | None = None,
         tlsPort: int | None = None,
+        **options: Any,
     ) -> HostProgram:
         settings = HostSettings(
             home=self.home,
@@ -75,6 +79,7 @@ class HostProgramCase(SynchronousTestCase):
             allow=(identity(1).key,) if allow is None else allow,
             allowAny=allowAny,
             tlsPort=tlsPort,
+            **options,
         )
         program = HostProgram(
             self.reactor, settings, self.out, self.err, self.events, duration
@@ -167,7 +172,7 @@ class StartTests(HostProgramCase):
         self.start(allow=())
         self.assertIn(
             f"Nobody may connect yet: add a peer's code to {self.home / 'peers'}, "
-            "or use --allow CODE.\n",
+            "or use --allow CODE or --pair.\n",
             self.out.getvalue(),
         )
 
@@ -559,3 +564,59 @@ class EndTests(HostProgramCase):
         self.assertEqual(len(self.written("summary")), 1)
         gc.collect()
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class PairTests(HostProgramCase):
+    """
+    ``--pair``.
+    """
+
+    def test_paired(self) -> None:
+        """
+        It shows a phrase, which is written nowhere else; who knows it is listed with
+        the rights that were asked for, and may come in.
+        """
+        self.start(allow=(), pair=True, pairRights=INPUT)
+        said = self.out.getvalue()
+        self.assertNotIn("Nobody", said)
+        phrase = said.split("--pair '")[1].split("'")[0]
+        self.assertEqual(len(phrase.split()), 6)
+        code = Code(loadIdentity(self.home).key, HOST, HOST_PORT)
+        self.assertIn(f"rootstream connect '{formatCode(code.key, HOST)}' --pair", said)
+        pairing = pair(self.reactor, code, phrase, identity=identity(1), tcp=False)
+        self.reactor.elapse(1.0)
+        self.successResultOf(pairing)
+        self.view(1)
+        [peer] = AuthorizedPeers(self.home / "peers", (), False).listed()
+        self.assertEqual(peer.rights, INPUT)
+        self.assertIn(f"Paired with {peer.fingerprint}", self.out.getvalue())
+        [paired] = self.written("paired")
+        self.assertEqual(paired["rights"], "view,input")
+        self.assertEqual(paired["peer"], peer.fingerprint)
+        self.assertNotIn(phrase, Path(self.events).read_text())
+
+    def test_revoked(self) -> None:
+        """
+        Who is taken off the list is gone as soon as the program is told.
+        """
+        program = self.start(allow=())
+        path = self.home / "peers"
+        PeersFile(path).add(
+            identity(1).key, formatCode(identity(1).key, None), INPUT, "Anna"
+        )
+        there = self.view(1)
+        PeersFile(path).revoke("Anna")
+        self.successResultOf(program.commands["peers"]({}))
+        self.reactor.elapse(0.2)
+        assert there.closed is not None
+        self.assertIn("taken off the list", there.closed.text)
+        self.assertIn("taken off the list", self.written("state")[-1]["cause"])
+
+    def test_askedTooEarly(self) -> None:
+        """
+        A program that has no host yet has nobody to send away.
+        """
+        program = self.program()
+        self.successResultOf(program.commands["peers"]({}))
+        program.startService()
+        self.source.opening.callback(None)

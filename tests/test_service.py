@@ -111,7 +111,7 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual((status.role, status.peers), ("", ()))
         self.assertIsNone(status.recording)
         told = self.successResultOf(toy.commands["status"]({}))
-        self.assertEqual(told["program"].keys(), status.asDict().keys())
+        self.assertEqual(told.keys(), status.asDict().keys())
         toy.events.write("network", cause="eth0 came up")
         [entry] = self.successResultOf(toy.commands["events"]({}))["events"]
         self.assertEqual(entry["text"], "network: eth0 came up")

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import rootstream.tap
+from rootstream.authorized import INPUT, VIEW
 from rootstream.connectprogram import ConnectProgram
 from rootstream.demo import DemoProgram
 from rootstream.hostprogram import HostProgram
@@ -65,6 +66,8 @@ class OptionsTests(SynchronousTestCase):
                 "record": None,
                 "duration": None,
                 "allow-any": 0,
+                "pair": 0,
+                "pair-rights": VIEW,
             },
         )
         self.assertEqual(options.allowed, [])
@@ -94,6 +97,8 @@ class OptionsTests(SynchronousTestCase):
                 "record": None,
                 "duration": 1.5,
                 "allow-any": 1,
+                "pair": 0,
+                "pair-rights": VIEW,
             },
         )
         self.assertEqual(options.allowed, [identity(2).key, identity(3).key])
@@ -116,6 +121,7 @@ class OptionsTests(SynchronousTestCase):
                 "no-udp": 0,
                 "no-tcp": 0,
                 "no-standby": 0,
+                "pair": None,
             },
         )
         self.assertEqual(options.code, codeOf(identity(2), HOST, 9900))
@@ -134,6 +140,37 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual((options["events"], options["duration"]), ("/e", 3.0))
         for flag in ("no-tcp", "no-standby"):
             self.assertEqual(parsed("connect", f"--{flag}", CODE).subOptions[flag], 1)
+
+    def test_pair(self) -> None:
+        """
+        Both programs can pair: a host with rights to give, a viewer with the phrase,
+        which is judged before anybody is asked.
+        """
+        options = parsed("host", "--pair", "--pair-rights", "view,input").subOptions
+        self.assertEqual((options["pair"], options["pair-rights"]), (1, INPUT))
+        for rights, said in (("all", "not 'all'"), ("none", "for nothing")):
+            self.assertRefused(said, "host", "--pair-rights", rights)
+        phrase = "abandon ability able about above zoo"
+        options = parsed("connect", CODE, "--pair", phrase.upper()).subOptions
+        self.assertEqual(options["pair"], phrase)
+        self.assertRefused("has 6 words, not 1", "connect", CODE, "--pair", "zoo")
+
+    def test_byName(self) -> None:
+        """
+        A host may be given by its name in the peers file, where that says where it is.
+        """
+        home = Path(self.mktemp()).absolute()
+        home.mkdir(mode=0o700)
+        bare = formatCode(identity(3).key, None)
+        (home / "peers").write_text(f"{CODE} rights=none desk\n{bare} laptop\n")
+        options = parsed("connect", "--home", str(home), "desk").subOptions
+        self.assertEqual(options.code, codeOf(identity(2), HOST, 9900))
+        self.assertRefused(
+            "does not say where 'laptop' is", "connect", "--home", str(home), "laptop"
+        )
+        self.assertRefused(
+            "does not begin with a key", "connect", "--home", str(home), "nobody"
+        )
 
     def test_demo(self) -> None:
         """

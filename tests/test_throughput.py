@@ -491,4 +491,4 @@ class RivalsTests(SynchronousTestCase):
         srt = rivals.SRT()
         for _ in range(2):
             self.assertEqual(srt(Cable(), 1.0)["mbits"], 800)
-        self.assertEqual(asked, [1000, 900, 800, 800])
+        self.assertEqual(asked[-4:], [1000, 900, 800, 800])

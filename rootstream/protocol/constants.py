@@ -59,6 +59,8 @@ MAX_INPUT_EVENTS: Final = 190
 ACK_BITMAP: Final = 128
 #: INPUT and CONTROL numbers this far past the next one expected are dropped.
 CHANNEL_WINDOW: Final = 1024
+#: Of a message of the pairing exchange.
+MAX_PAIRING: Final = 192
 #: Of the text of a CLOSE, in UTF-8.
 MAX_TEXT: Final = 64
 

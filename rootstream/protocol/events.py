@@ -265,6 +265,15 @@ class ControlReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PairingReceived:
+    """
+    A message of the pairing exchange; it may be lost, or come twice.
+    """
+
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DrillReport:
     """
     What happened when ``transport`` counted as dead for ``seconds``.  Times in seconds.
@@ -328,6 +337,7 @@ Event = (
     | KeyFrameWanted
     | AudioReceived
     | InputReceived
+    | PairingReceived
     | ControlReceived
     | DrillEnded
     | Closed

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rootstream.errors import BadPacket
 from rootstream.interfaces import IPath
 from rootstream.protocol import frames
 from rootstream.protocol.channel import ReliableReceiver, ReliableSender
@@ -29,6 +30,7 @@ from rootstream.protocol.events import (
     Event,
     InputEvent,
     InputReceived,
+    PairingReceived,
     VideoLost,
     VideoReceived,
 )
@@ -112,6 +114,8 @@ class Inbox:
         self.roundTrip = RoundTrip()
         self.jitter = Jitter()
         self.clockOffset = ClockOffset()
+        #: Media is a breach of the protocol: the peer is here only to pair.
+        self.restricted = False
         self.framesReceived = 0
         self.framesLost = 0
         self._video = Reassembler()
@@ -155,6 +159,8 @@ class Inbox:
         Raises `BadPacket` when the peer broke the protocol; what was before it is in
         ``heard``.
         """
+        if self.restricted:
+            _refuseMedia(opened)
         chunks: list[bytes] = []
         for counter, plain in opened:
             newest = counter > heard.largest
@@ -226,6 +232,8 @@ class Inbox:
                     heard.use = max(heard.use or 0, frames.decodePathUse(body))
                 case FrameType.CONFIRM:
                     frames.decodeConfirm(body)
+                case FrameType.PAIRING:
+                    events.append(PairingReceived(frames.decodePairing(body)))
                 case _:
                     # CLOSE: `parseFrames` lets no other type pass.
                     heard.close = CloseReceived(*frames.decodeClose(body))
@@ -366,3 +374,9 @@ class Inbox:
         When `timerFired` has something to do, if ever.
         """
         return self._video.nextTimer()
+
+
+def _refuseMedia(opened: Sequence[tuple[int, bytes]]) -> None:
+    for _, plain in opened:
+        if any(kind in _MEDIA for kind, _ in frames.parseFrames(plain)):
+            raise BadPacket("media of one who is here to pair")

@@ -285,6 +285,28 @@ class Link:
         self._outbox.addVideo(chunks, now)
         return True
 
+    def pair(self, message: bytes) -> None:
+        """
+        Send a message of the pairing exchange, which may be lost.
+        """
+        if self.established and not self._closing:
+            self._packing.pair(message)
+
+    def restrict(self) -> None:
+        """
+        Take no media from this peer: it is here only to pair.
+        """
+        self._inbox.restricted = True
+
+    def binding(self, viewer: bool) -> bytes:
+        """
+        What only the two ends of this conversation have in common: both keys and both
+        instances, the viewer's first.
+        """
+        ours = self._credentials.public + self.instance.to_bytes(8, "little")
+        theirs = self.remote + (self._peerInstance or 0).to_bytes(8, "little")
+        return ours + theirs if viewer else theirs + ours
+
     def close(self, code: int, text: str, now: float) -> None:
         """
         Say goodbye and end.  `Closed` follows once it was said.

@@ -52,6 +52,7 @@ class Packing:
         self._failover = failover
         self._againOn: PathState | None = None
         self._announcement: bytes | None = None
+        self._pairing: bytes | None = None
 
     @property
     def _roundTrip(self) -> float:
@@ -76,6 +77,12 @@ class Packing:
         Tell the peer that we move to the path that is used next.
         """
         self._announcement = bytes((FrameType.PATH_USE,)) + frames.encodePathUse(seq)
+
+    def pair(self, message: bytes) -> None:
+        """
+        Send a message of the pairing exchange, once; of several only the last.
+        """
+        self._pairing = frames.encodePairing(message)
 
     def nextTimer(self) -> float | None:
         """
@@ -136,6 +143,9 @@ class Packing:
         if self._announcement is not None:
             plain, self._announcement = self._announcement, None
             # Not repeated: a copy on another path would tell of that one.
+            self._put(batches, slot, current, plain, now)
+        if self._pairing is not None:
+            plain, self._pairing = self._pairing, None
             self._put(batches, slot, current, plain, now)
         doubled = self._failover.doubled(now)
         before = len(batches.get(current.path, ()))
