@@ -131,7 +131,9 @@ export class Viewer {
     this.number("Loss", percent(peer?.loss));
     this.number("Screen latency", amount(latency, 0, "ms"));
     this.number("Sound", skew === null ? "off" : `${amount(Math.abs(skew), 0, "ms")} ${skew < 0 ? "ahead" : "behind"}`);
-    if (mark !== null) this.number("Frame", `${mark.number}, ${amount(age(mark.millis), 0, "ms")} old`);
+    if (mark === null) return;
+    this.number("Frame", String(mark.number));
+    this.number("Its age", amount(age(mark.millis), 0, "ms"));
   }
 
   number(title, text) {
