@@ -60,11 +60,10 @@ def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]
     Cut a frame into the plaintexts of packets, ready to seal, with at most ``size``
     bytes of it each.
     """
-    data = memoryview(frame.data)
-    count = -(-len(data) // size)
+    count = -(-len(frame.data) // size)
     if not 0 < count <= MAX_CHUNKS:
         raise LocalError(
-            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * size} can "
+            f"a video frame of {len(frame.data)} bytes; 1 to {MAX_CHUNKS * size} can "
             "be sent: lower the bitrate or the quality"
         )
     if not (0 <= frame.timestamp < 1 << 48 and 0 <= frame.reorder <= MAX_REORDER):
@@ -72,10 +71,10 @@ def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]
     flags = frame.keyFrame | frame.reorder << 1
     low, high = frame.timestamp & _MASK, frame.timestamp >> 32
     pack = _HEADER.pack
+    data = frame.data
     return [
-        pack(_KIND, frameId, index, count, flags, low, high)
-        + data[index * size : (index + 1) * size]
-        for index in range(count)
+        pack(_KIND, frameId, index, count, flags, low, high) + data[at : at + size]
+        for index, at in enumerate(range(0, len(data), size))
     ]
 
 
@@ -94,7 +93,6 @@ class _Frame:
     chunks: dict[int, bytes] | None = field(default_factory=dict)
     video: VideoFrame | None = None
     size: int = 0
-    held: int = 0
 
 
 class Reassembler:
@@ -180,17 +178,15 @@ class Reassembler:
             if frame is None or (held := frame.chunks) is None:
                 continue
             last = index + 1 == count
-            if shared != frame.shared or (
-                not last and frame.size and size != frame.size
-            ):
+            odd = size != frame.size
+            if shared != frame.shared or (odd and not last and frame.size):
                 self._spoil(frame)
             elif index in held:
                 continue
             else:
-                if not last:
+                if odd and not last:
                     frame.size = size
                 held[index] = chunk[_DATA:]
-                frame.held += size
                 self.bytesHeld += size
                 if len(held) == count:
                     self._complete(frame, held)
@@ -258,8 +254,9 @@ class Reassembler:
 
     def _complete(self, frame: _Frame, chunks: dict[int, bytes]) -> None:
         flags, low, high = _ABOUT.unpack_from(frame.shared, 2)
+        data = b"".join([chunks[index] for index in range(len(chunks))])
         frame.video = VideoFrame(
-            b"".join([chunks[index] for index in range(len(chunks))]),
+            data,
             low | high << 32,
             bool(flags & _KEY_FRAME),
             (flags & _REORDER) >> 1,
@@ -268,8 +265,9 @@ class Reassembler:
         self._partial -= 1
 
     def _spoil(self, frame: _Frame) -> None:
+        assert frame.chunks is not None
+        self.bytesHeld -= sum(map(len, frame.chunks.values()))
         frame.chunks = None
-        self.bytesHeld -= frame.held
         self._partial -= 1
         self.dropped += 1
 
@@ -312,7 +310,7 @@ class Reassembler:
             if frame.video is None:
                 lost += 1
                 continue
-            self.bytesHeld -= frame.held
+            self.bytesHeld -= len(frame.video.data)
             if lost:
                 events.append(VideoLost(lost))
                 lost = 0
