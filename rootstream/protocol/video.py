@@ -156,51 +156,70 @@ class Reassembler:
         Take VIDEO frames, types included, and add to ``delivered`` what came of them,
         also if `BadPacket` is raised for one of them.
         """
-        frames = self._frames
         place = _PLACE.unpack_from
-        lastId = -1
-        frame: _Frame | None = None
-        lastShared = b""
-        count = 0
+        frameId = last = missing = size = 0
+        shared = b""
+        held: dict[int, bytes] = {}
         for chunk in chunks:
-            size = len(chunk) - _DATA
-            if size <= 0:
-                raise BadPacket("a video chunk without data")
-            frameId, index, shared = place(chunk, 1)
-            if shared != lastShared:
-                lastShared = shared
-                (count,) = _COUNT.unpack_from(shared)
-            if index >= count or count > MAX_CHUNKS:
-                raise BadPacket("a video chunk outside its frame")
-            if frameId != lastId:
-                frame = frames.get(frameId) or self._begin(frameId, chunk, now)
-                lastId = frameId
-            if frame is None or (held := frame.chunks) is None:
-                continue
-            last = index + 1 == count
-            odd = size != frame.size
-            if shared != frame.shared or (odd and not last and frame.size):
-                self._spoil(frame)
-            elif index in held:
-                continue
-            else:
-                if odd and not last:
-                    frame.size = size
-                held[index] = chunk[_DATA:]
-                self.bytesHeld += size
-                if len(held) == count:
-                    self._complete(frame, held)
-                elif self._partial > MAX_PARTIAL_FRAMES:
-                    self._spoilOldest()
-                elif (
-                    # As `_isFull`, of which a call a chunk would be seen.
-                    self.bytesHeld <= MAX_REASSEMBLY_BYTES
-                    and len(frames) <= MAX_WAITING_FRAMES
+            if missing > 1 and len(chunk) == size:
+                number, index, its = place(chunk, 1)
+                if (
+                    number == frameId
+                    and its == shared
+                    and index < last
+                    and index not in held
                 ):
+                    # As almost always: one more of the same frame, and not the last.
+                    # The limits are looked at with the first chunk of the next batch.
+                    held[index] = chunk[_DATA:]
+                    self.bytesHeld += size - _DATA
+                    missing -= 1
                     continue
-            delivered += self._drain(_NEVER)
-            # It may be gone.
-            lastId = -1
+            frame = self._receive(chunk, delivered, now)
+            missing = 0
+            if frame is not None and frame.chunks is not None and frame.size:
+                held = frame.chunks
+                frameId, _, shared = place(chunk, 1)
+                (count,) = _COUNT.unpack_from(shared)
+                last = count - 1
+                missing = count - len(held)
+                size = frame.size + _DATA
+
+    def _receive(
+        self, chunk: bytes, delivered: list[VideoReceived | VideoLost], now: float
+    ) -> _Frame | None:
+        """
+        Take one of them; returns the frame that waits for more like it, if any.
+        """
+        size = len(chunk) - _DATA
+        if size <= 0:
+            raise BadPacket("a video chunk without data")
+        frameId, index, shared = _PLACE.unpack_from(chunk, 1)
+        (count,) = _COUNT.unpack_from(shared)
+        if index >= count or count > MAX_CHUNKS:
+            raise BadPacket("a video chunk outside its frame")
+        frame = self._frames.get(frameId) or self._begin(frameId, chunk, now)
+        if frame is None or (held := frame.chunks) is None:
+            return None
+        last = index + 1 == count
+        odd = not last and size != frame.size
+        if shared != frame.shared or (odd and frame.size):
+            self._spoil(frame)
+        elif index in held:
+            return frame
+        else:
+            if odd:
+                frame.size = size
+            held[index] = chunk[_DATA:]
+            self.bytesHeld += size
+            if len(held) == count:
+                self._complete(frame, held)
+            elif self._partial > MAX_PARTIAL_FRAMES:
+                self._spoilOldest()
+            elif not self._isFull():
+                return frame
+        delivered += self._drain(_NEVER)
+        return None
 
     def timerFired(self, now: float) -> list[VideoReceived | VideoLost]:
         """
