@@ -32,6 +32,7 @@ from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
 from rootstream.transport.clock import boottime
+from rootstream.web.address import WebAddress
 
 __all__ = ["ConnectProgram", "ConnectSettings"]
 
@@ -71,8 +72,9 @@ class ConnectProgram(Program):
         events: str | None = None,
         duration: float | None = None,
         record: str | None = None,
+        web: WebAddress | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration, record)
+        super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._connecting: Deferred[None] | None = None
         self._peer: Peer | None = None
@@ -106,6 +108,9 @@ class ConnectProgram(Program):
     def wantKeyFrame(self) -> None:
         if self._peer is not None:
             self._peer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def latencyOf(self, frame: VideoFrame | AudioFrame) -> float | None:
+        return self._peer.latency(frame) if self._peer is not None else None
 
     def order(self, peer: Peer, command: Command, value: int) -> None:
         if command is Command.DISCONNECT:

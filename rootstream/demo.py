@@ -30,6 +30,7 @@ from rootstream.service import Program, Watched
 from rootstream.tee import Tee
 from rootstream.transport.clock import boottime, mediaClock
 from rootstream.weather import Forecast, Planned
+from rootstream.web.address import WebAddress
 from rootstream.wind import Wind
 
 __all__ = ["DemoProgram"]
@@ -50,9 +51,10 @@ class DemoProgram(Program):
         events: str | None = None,
         duration: float | None = None,
         record: str | None = None,
+        web: WebAddress | None = None,
         script: Sequence[Planned] = (),
     ) -> None:
-        super().__init__(reactor, out, err, events, duration, record)
+        super().__init__(reactor, out, err, events, duration, record, web)
         self._forecast = Forecast(script)
         self._wind: Wind | None = None
         self.commands["weather"] = self._askWeather
@@ -71,6 +73,9 @@ class DemoProgram(Program):
     def wantKeyFrame(self) -> None:
         if self._viewer is not None:
             self._viewer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def latencyOf(self, frame: VideoFrame | AudioFrame) -> float | None:
+        return self._viewer.latency(frame) if self._viewer is not None else None
 
     def order(self, peer: Peer, command: Command, value: int) -> None:
         if command is Command.DISCONNECT:

@@ -30,6 +30,7 @@ from rootstream.reception import PHRASE_LIFE, Reception
 from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
+from rootstream.web.address import WebAddress
 
 __all__ = ["HostProgram", "HostSettings", "Viewer"]
 
@@ -72,8 +73,9 @@ class HostProgram(Program):
         events: str | None = None,
         duration: float | None = None,
         record: str | None = None,
+        web: WebAddress | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration, record)
+        super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._lock: Lock | None = None
         self._host: Host | None = None

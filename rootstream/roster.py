@@ -85,7 +85,8 @@ def _connected(home: Path) -> set[str]:
     """
     here: set[str] = set()
     for answer in ask(home, {"command": "status"}, PATIENCE):
-        peers = answer.get("peers")
+        program = answer.get("program")
+        peers = program.get("peers") if isinstance(program, dict) else None
         for peer in peers if isinstance(peers, list) else ():
             if isinstance(peer, dict) and peer.get("state") == "CONNECTED":
                 here.add(str(peer.get("fingerprint")))

@@ -19,19 +19,21 @@ from twisted.logger import Logger
 
 from rootstream import __version__
 from rootstream.control import ControlSocket, Question
-from rootstream.errors import RootstreamError
+from rootstream.errors import LocalError, RootstreamError
 from rootstream.eventlog import Entry, EventLog, Meter
 from rootstream.interfaces import IPath
 from rootstream.orders import orderPeers
 from rootstream.peer import Peer, PeerReceiver, describePath
 from rootstream.pictures import PictureWatch
-from rootstream.protocol.events import Command, VideoFrame
+from rootstream.protocol.events import AudioFrame, Command, InputEvent, VideoFrame
 from rootstream.recording import Recordings
 from rootstream.rehearsal import drillPeers
 from rootstream.status import PeerStatus, ProgramStatus
 from rootstream.tee import Tee
 from rootstream.transport.clock import boottime
 from rootstream.transport.netwatch import NetworkChange, watchNetwork
+from rootstream.web.address import WebAddress
+from rootstream.web.server import WebServer
 
 __all__ = ["EXIT_FAILED", "EXIT_FAULT", "Program", "Watched"]
 
@@ -66,9 +68,12 @@ class Program(Service):
         events: str | None = None,
         duration: float | None = None,
         record: str | None = None,
+        web: WebAddress | None = None,
     ) -> None:
         self._reactor = reactor
         self._record = record
+        self._webAddress = web
+        self._web: WebServer | None = None
         self._out: IO[str] | None = out
         self._err = err
         self._eventsPath = events
@@ -104,6 +109,7 @@ class Program(Service):
             self.begin()
             if self._record is not None:
                 self.recordings.start(self._record)
+            self._openPage()
         except RootstreamError as error:
             self.fault(error)
             return
@@ -143,6 +149,25 @@ class Program(Service):
         The directory for recordings that are given no path.
         """
         return self.home / "recordings" if self.home is not None else Path()
+
+    def _openPage(self) -> None:
+        if self._webAddress is None:
+            return
+        self._web = WebServer(self._reactor, self, self._webAddress, self.home)
+        # Said, and nowhere written down: the link lets in whoever has it (F95).
+        self.say(f"Page: {self._web.open()}")
+
+    def latencyOf(self, frame: VideoFrame | AudioFrame) -> float | None:
+        """
+        Seconds since a frame of the tee was captured, where that is known.
+        """
+        return None
+
+    def sendInput(self, events: Sequence[InputEvent]) -> None:
+        """
+        Keys and the like from the page, for the host.
+        """
+        raise LocalError("this program sends no input")
 
     def wantKeyFrame(self) -> None:
         """
@@ -234,7 +259,7 @@ class Program(Service):
         )
 
     def _tellStatus(self, asked: Mapping[str, Any]) -> Deferred[Any]:
-        return succeed({"program": self.status().asDict()})
+        return succeed(self.status().asDict())
 
     def _tellEvents(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         return succeed({"events": list(self._events.history)})
@@ -307,9 +332,10 @@ class Program(Service):
         if self._unwatch is not None:
             self._unwatch()
         # What takes too long is left: the process must end.
-        over = DeferredList(
-            [self.cleanUp(), self.recordings.stop()], consumeErrors=True
-        )
+        endings = [self.cleanUp(), self.recordings.stop()]
+        if self._web is not None:
+            endings.append(self._web.close())
+        over = DeferredList(endings, consumeErrors=True)
         over.addTimeout(STOP_TIMEOUT, self._reactor)
         return over.addBoth(lambda _: self._events.close())
 

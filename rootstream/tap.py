@@ -25,6 +25,7 @@ from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
 from rootstream.weather import Planned, parseScript
+from rootstream.web.address import parseWebAddress
 
 __all__ = ["Options", "homeOf", "makeService"]
 
@@ -85,6 +86,7 @@ _HOME = [
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
 _RECORD = ["record", None, None, "Record the stream into a new .mkv or .mp4 file."]
+_WEB = ["web", None, "none", "Serve the page on [ADDR:]PORT; 0 takes a free one."]
 _DURATION = ["duration", None, None, "End after so many seconds."]
 
 
@@ -95,6 +97,10 @@ class _TimedOptions(usage.Options):
 
     def postOptions(self) -> None:
         _number(self, "duration", _seconds, "a number of seconds")
+        try:
+            self["web"] = parseWebAddress(self["web"])
+        except LocalError as error:
+            raise usage.UsageError(str(error)) from None
 
 
 class HostOptions(_TimedOptions):
@@ -117,6 +123,7 @@ class HostOptions(_TimedOptions):
         ["pair-rights", None, "view", "What --pair gives: view or view,input."],
         _EVENTS,
         _RECORD,
+        _WEB,
         _DURATION,
     ]
     optFlags = [
@@ -181,6 +188,7 @@ class ConnectOptions(_TimedOptions):
         ["pair", None, None, "Pair first: the phrase that the host shows, in quotes."],
         _EVENTS,
         _RECORD,
+        _WEB,
         _DURATION,
     ]
     optFlags = [
@@ -254,6 +262,7 @@ class DemoOptions(_TimedOptions):
     optParameters = [
         _EVENTS,
         _RECORD,
+        ["web", None, "0", "Serve the page on [ADDR:]PORT; 0: a free one; or none."],
         _DURATION,
         ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
     ]
@@ -293,7 +302,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
     The program that parsed `Options` ask for.
     """
     chosen = options.subOptions
-    common = {name: chosen[name] for name in ("events", "duration", "record")}
+    common = {name: chosen[name] for name in ("events", "duration", "record", "web")}
     match options.subCommand:
         case "host":
             return HostProgram(

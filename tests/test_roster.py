@@ -54,9 +54,14 @@ class RosterTests(SynchronousTestCase):
         """
         self.answers = [
             {"error": "unknown command"},
-            {"peers": None},
-            {"peers": [None, {"fingerprint": BOB.fingerprint, "state": "FAILED"}]},
-            {"peers": [{"fingerprint": ANNA.fingerprint, "state": "CONNECTED"}]},
+            {"program": {"peers": None}},
+            *(
+                {"program": {"peers": [None, {"fingerprint": who, "state": state}]}}
+                for who, state in (
+                    (BOB.fingerprint, "FAILED"),
+                    (ANNA.fingerprint, "CONNECTED"),
+                )
+            ),
         ]
         for words in ((), ("list",)):
             self.assertEqual(

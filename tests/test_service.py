@@ -7,12 +7,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -27,6 +29,7 @@ from rootstream.service import (
     Program,
     Watched,
 )
+from rootstream.web.address import WebAddress
 from rootstream.words import describeEvent
 from tests.doubles import FakePath
 from tests.virtual import VirtualReactor
@@ -91,6 +94,38 @@ class ProgramTests(SynchronousTestCase):
         """
         verifyObject(IService, self.toy())
 
+    def test_page(self) -> None:
+        """
+        The link to the page is said, and written down nowhere (F95).
+        """
+        toy = self.toy(events=self.events, web=WebAddress("127.0.0.1", 0))
+        toy.startService()
+        link = re.fullmatch(
+            r"Page: http://127\.0\.0\.1:\d+/\?token=(\S{43})\n", self.out.getvalue()
+        )
+        assert link is not None
+        self.successResultOf(toy.stopService())
+        self.assertNotIn(link[1], Path(self.events).read_text())
+
+    def test_pageCannotBe(self) -> None:
+        """
+        A port that is taken ends the program, in one line that says what to do.
+        """
+
+        def taken(*_: object, **__: object) -> None:
+            raise CannotListenError("127.0.0.1", 80, OSError(98, "Address in use"))
+
+        self.reactor.listenTCP = taken
+        toy = self.toy(web=WebAddress("127.0.0.1", 80))
+        toy.startService()
+        self.assertEqual(
+            self.err.getvalue(),
+            "rootstream: cannot serve the page on 127.0.0.1:80: Address in use; "
+            "choose another --web\n",
+        )
+        self.assertEqual(toy.exitStatus, EXIT_FAULT)
+        self.successResultOf(toy.stopService())
+
     def test_abstract(self) -> None:
         """
         What a program begins with, does each second and ends with is its own.
@@ -111,7 +146,7 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual((status.role, status.peers), ("", ()))
         self.assertIsNone(status.recording)
         told = self.successResultOf(toy.commands["status"]({}))
-        self.assertEqual(told["program"].keys(), status.asDict().keys())
+        self.assertEqual(told.keys(), status.asDict().keys())
         toy.events.write("network", cause="eth0 came up")
         [entry] = self.successResultOf(toy.commands["events"]({}))["events"]
         self.assertEqual(entry["text"], "network: eth0 came up")

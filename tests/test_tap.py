@@ -21,6 +21,7 @@ from rootstream.hostprogram import HostProgram
 from rootstream.identity import formatCode
 from rootstream.tap import Options, homeOf, makeProgram, makeService
 from rootstream.weather import parseScript
+from rootstream.web.address import WebAddress
 from tests.virtual import HOST, VirtualReactor, codeOf, identity, installReactor
 
 CODE = formatCode(identity(2).key, HOST, 9900)
@@ -49,6 +50,19 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn(text, str(caught.exception))
         self.assertNotIn("\n", str(caught.exception))
 
+    def test_web(self) -> None:
+        """
+        Only the demo has a page unasked; another address is given with the port.
+        """
+        for line, expected in (
+            (["demo"], WebAddress("127.0.0.1", 0)),
+            (["demo", "--web", "none"], None),
+            (["host", "--web", "8080"], WebAddress("127.0.0.1", 8080)),
+            (["host", "--web", "[::]:80"], WebAddress("::", 80)),
+        ):
+            self.assertEqual(parsed(*line).subOptions["web"], expected)
+        self.assertRefused("--web takes a port", "demo", "--web", "x")
+
     def test_hostDefaults(self) -> None:
         """
         A host needs no option at all.
@@ -64,6 +78,7 @@ class OptionsTests(SynchronousTestCase):
                 "source": "test",
                 "events": None,
                 "record": None,
+                "web": None,
                 "duration": None,
                 "allow-any": 0,
                 "pair": 0,
@@ -95,6 +110,7 @@ class OptionsTests(SynchronousTestCase):
                 "source": "film.mp4",
                 "events": "/e",
                 "record": None,
+                "web": None,
                 "duration": 1.5,
                 "allow-any": 1,
                 "pair": 0,
@@ -117,6 +133,7 @@ class OptionsTests(SynchronousTestCase):
                 "tls-port": 443,
                 "events": None,
                 "record": None,
+                "web": None,
                 "duration": None,
                 "no-udp": 0,
                 "no-tcp": 0,

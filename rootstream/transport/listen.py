@@ -103,7 +103,7 @@ def listenBoth(
             _close(sockets)
             raise
     udp = [
-        UDPPort(reactor, PacketDatagrams(sink, clock), skt, connects=True)
+        UDPPort(reactor, PacketDatagrams(sink, clock), skt, connects=True, filters=True)
         for skt in sockets
         if skt.type == socket.SOCK_DGRAM
     ]
