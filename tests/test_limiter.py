@@ -8,7 +8,12 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.protocol.limiter import LoadMeter, SourceLimiter, parseAddress
+from rootstream.protocol.constants import (
+    MAX_UNPROVEN_PER_SECOND,
+    UNPROVEN_BURST,
+    UNPROVEN_RATE,
+)
+from rootstream.protocol.limiter import LoadMeter, SourceLimiter, Unproven, parseAddress
 
 
 class ParseAddressTests(SynchronousTestCase):
@@ -141,3 +146,41 @@ class LoadMeterTests(SynchronousTestCase):
         for place in range(len(granted) - 200):
             self.assertGreaterEqual(granted[place + 200] - granted[place], 1.0)
         self.assertGreaterEqual(len(granted), 200 * int(now))
+
+
+class UnprovenTests(SynchronousTestCase):
+    """
+    DATA from where a session has no path.
+    """
+
+    def test_source(self) -> None:
+        """
+        F34: one source has its burst and its rate, and takes nothing from another.
+        """
+        unproven = Unproven()
+        allowed = [unproven.allow("192.0.2.1", 0.0) for _ in range(1000)]
+        self.assertEqual(sum(allowed), UNPROVEN_BURST)
+        self.assertTrue(unproven.allow("192.0.2.2", 0.0))
+        self.assertTrue(unproven.allow("192.0.2.1", 1.0 / UNPROVEN_RATE))
+        self.assertEqual(unproven.refused, 1000 - UNPROVEN_BURST)
+
+    def test_proven(self) -> None:
+        """
+        What turns out to be authentic is no burden: a peer may roam as it likes.
+        """
+        unproven = Unproven()
+        for _ in range(2 * MAX_UNPROVEN_PER_SECOND):
+            self.assertTrue(unproven.allow("192.0.2.1", 0.0))
+            unproven.proven("192.0.2.1")
+
+    def test_all(self) -> None:
+        """
+        F34: all sources together have no more than so many a second, wherever the
+        second begins.
+        """
+        unproven = Unproven()
+        sources = [f"198.51.{each // 250}.{each % 250}" for each in range(2000)]
+        for now in (0.0, 0.999):
+            allowed = sum(unproven.allow(source, now) for source in sources)
+            self.assertEqual(allowed, 0 if now else MAX_UNPROVEN_PER_SECOND)
+        self.assertTrue(unproven.allow("203.0.113.1", 1.0))

@@ -24,6 +24,7 @@ from rootstream.protocol.constants import (
     TYPE_DATA,
     TYPE_INIT,
     TYPE_RESP,
+    UNPROVEN_BURST,
     VIDEO_DEADLINE,
 )
 from rootstream.protocol.events import (
@@ -41,6 +42,7 @@ from rootstream.protocol.events import (
     InputEvent,
     InputReceived,
     KeyFrameWanted,
+    PairingReceived,
     PathAuthenticated,
     PathDropped,
     PathMoved,
@@ -1551,3 +1553,97 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(len(wire.a.eventsOf(InputReceived)), 1)
         self.assertEqual(len(wire.a.frames), 1)
         self.assertTrue(b.drained)
+
+
+class UnprovenTests(SynchronousTestCase):
+    """
+    DATA from where the session has no path.
+    """
+
+    def test_forgeries(self) -> None:
+        """
+        F34: forged DATA from elsewhere is opened a few times and then dropped unopened,
+        while the stream goes on; a peer that comes from there a moment later is heard.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        slot = link._slots.current
+        assert slot is not None
+        opened = slot.session.failedOpens
+        index = slot.session.localIndex.to_bytes(4, "little")
+        elsewhere = WirePath(Transport.UDP, ("192.0.2.66", 1))
+        for number in range(1000):
+            forged = b"\x24" + index + (number + 999).to_bytes(8, "little") + bytes(40)
+            link.receive([forged], elsewhere, wire.now)
+        self.assertEqual(slot.session.failedOpens - opened, UNPROVEN_BURST)
+        self.assertEqual(link._unproven.refused, 1000 - UNPROVEN_BURST)
+        clear(wire)
+        send(wire, wire.a, picture(wire, keyFrame=True))
+        wire.run(0.5)
+        self.assertEqual(len(wire.b.frames), 1)
+
+    def test_own(self) -> None:
+        """
+        What comes by a path of the session is always opened, forged or not.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        slot = link._slots.current
+        assert slot is not None
+        opened = slot.session.failedOpens
+        index = slot.session.localIndex.to_bytes(4, "little")
+        for number in range(1000):
+            forged = b"\x24" + index + (number + 999).to_bytes(8, "little") + bytes(40)
+            link.receive([forged], pathTo(wire.a), wire.now)
+        self.assertEqual(slot.session.failedOpens - opened, 1000)
+
+
+class PairingMessageTests(SynchronousTestCase):
+    """
+    Messages of the pairing exchange.
+    """
+
+    def test_pair(self) -> None:
+        """
+        One comes to the other side; there is none without a session.
+        """
+        wire = Wire()
+        a, _ = wire.connect()
+        clear(wire)
+        a.pair(b"hello")
+        wire.pump(wire.a)
+        wire.run(0.5)
+        self.assertIn(PairingReceived(b"hello"), wire.b.events)
+        a.close(0, "", wire.now)
+        a.pair(b"too late")
+        wire.pump(wire.a)
+        wire.run(0.5)
+        self.assertNotIn(PairingReceived(b"too late"), wire.b.events)
+
+    def test_binding(self) -> None:
+        """
+        Both ends agree on what binds the exchange, and each conversation has another.
+        """
+        wire = Wire()
+        a, b = wire.connect()
+        self.assertEqual(a.binding(True), b.binding(False))
+        self.assertEqual(b.binding(True), a.binding(False))
+        self.assertNotEqual(a.binding(True), a.binding(False))
+        other, _ = Wire(seed=1).connect()
+        self.assertNotEqual(a.binding(True)[32:40], other.binding(True)[32:40])
+
+    def test_restricted(self) -> None:
+        """
+        Media of a peer that is here only to pair is a breach of the protocol; the rest
+        is not.
+        """
+        wire = Wire()
+        a, b = wire.connect()
+        b.restrict()
+        a.pair(b"hello")
+        wire.pump(wire.a)
+        wire.run(2.0)
+        self.assertFalse(b.finished)
+        send(wire, wire.a, [InputEvent(1, 30, 1)])
+        wire.run(0.5)
+        self.assertTrue(b.finished)

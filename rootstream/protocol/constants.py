@@ -93,6 +93,11 @@ MAX_HANDSHAKES_PER_SECOND: Final = 200
 SOURCE_RATE: Final = 20.0
 SOURCE_BURST: Final = 5
 MAX_SOURCES: Final = 4096
+#: Batches of DATA that are opened though they come from where the session has no path:
+#: a second, from one source and from all (F34).  A peer that roams needs one.
+UNPROVEN_RATE: Final = 20.0
+UNPROVEN_BURST: Final = 20
+MAX_UNPROVEN_PER_SECOND: Final = 500
 
 ACK_INTERVAL: Final = 0.05
 ACK_EVERY_PACKETS: Final = 64

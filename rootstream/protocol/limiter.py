@@ -16,11 +16,14 @@ from rootstream.protocol.constants import (
     LOAD_HOLD,
     MAX_HANDSHAKES_PER_SECOND,
     MAX_SOURCES,
+    MAX_UNPROVEN_PER_SECOND,
     SOURCE_BURST,
     SOURCE_RATE,
+    UNPROVEN_BURST,
+    UNPROVEN_RATE,
 )
 
-__all__ = ["LoadMeter", "SourceLimiter", "parseAddress"]
+__all__ = ["LoadMeter", "SourceLimiter", "Unproven", "parseAddress"]
 
 
 def parseAddress(host: str) -> IPv4Address | IPv6Address:
@@ -72,6 +75,14 @@ class SourceLimiter:
             self._buckets.popitem(last=False)
         return allowed
 
+    def giveBack(self, address: str) -> None:
+        """
+        What was used up last by this source was no stranger's.
+        """
+        source = parseAddress(address).packed[:8]
+        tokens, then = self._buckets[source]
+        self._buckets[source] = (tokens + 1.0, then)
+
 
 class LoadMeter:
     """
@@ -112,3 +123,39 @@ class LoadMeter:
             return False
         handshakes.append(now)
         return True
+
+
+class Unproven:
+    """
+    How much DATA is opened that comes from where its session has no path.
+
+    Whoever saw a packet can send more with its index, from any address, and each costs
+    us the cryptography.  What comes by a path of the session is always opened, so this
+    costs a stream nothing, and a peer that roams one batch.
+
+    @ivar refused: how many batches were dropped unopened.
+    """
+
+    def __init__(self) -> None:
+        self._sources = SourceLimiter(UNPROVEN_RATE, UNPROVEN_BURST)
+        self._opened: deque[float] = deque(maxlen=MAX_UNPROVEN_PER_SECOND)
+        self.refused = 0
+
+    def allow(self, address: str, now: float) -> bool:
+        """
+        May one more batch from this source be opened now?  Asking uses it up.
+        """
+        opened = self._opened
+        full = len(opened) == opened.maxlen and now - opened[0] < 1.0
+        if full or not self._sources.allow(address, now):
+            self.refused += 1
+            return False
+        opened.append(now)
+        return True
+
+    def proven(self, address: str) -> None:
+        """
+        What was allowed last, from this source, was authentic and counts for nothing.
+        """
+        self._opened.pop()
+        self._sources.giveBack(address)

@@ -57,6 +57,7 @@ from rootstream.protocol.frames import FrameType
 from rootstream.protocol.handshake import InitPayload, Invitation
 from rootstream.protocol.handshakes import Credentials, Dialling, Indices
 from rootstream.protocol.inbox import Heard, Inbox
+from rootstream.protocol.limiter import Unproven
 from rootstream.protocol.liveness import Liveness
 from rootstream.protocol.outbox import Outbox
 from rootstream.protocol.packing import Batches, Packing
@@ -89,7 +90,7 @@ class Link:
     One peer: handshakes, sessions, paths, media and timers.
 
     ``remote`` is the peer's X25519 key, ``random`` and ``wallClock`` (ms since
-    1970) are what a test replaces.
+    1970) are what a test replaces; all links of a node share ``unproven``.
 
     @ivar instance: a random number for this conversation.  A peer that sees
         another one knows that we forgot everything (also in the same process).
@@ -105,8 +106,10 @@ class Link:
         *,
         wallClock: Callable[[], int] = wallClock,
         random: Callable[[int], bytes] = os.urandom,
+        unproven: Unproven | None = None,
     ) -> None:
         self._credentials = credentials
+        self._unproven = unproven if unproven is not None else Unproven()
         self.remote = remote
         self._indices = indices
         self._random = random
@@ -514,12 +517,21 @@ class Link:
         slot = self._slots.get(int.from_bytes(packets[0][1:5], "little"))
         if slot is None:
             return True
+        unproven = (
+            path.transport == Transport.UDP
+            and self._paths.get(path) is None
+            and path != slot.path
+        )
+        if unproven and not self._unproven.allow(path.address[0], now):
+            return False
         session = slot.session
         largest = session.replay.largest
         before = session.bytesReceived
         opened = session.openMany(packets)
         if not opened:
             return True
+        if unproven:
+            self._unproven.proven(path.address[0])
         size = session.bytesReceived - before
         self._bytesReceived += size
         if slot.confirmsAt:
