@@ -154,7 +154,12 @@ class DemoProgram(Program):
     def _receiverFor(self, peer: Peer) -> Viewer:
         assert self._broadcast is not None
         return Viewer(
-            peer, self._broadcast, self._events, self._came, self._gone, self._gate
+            peer,
+            self._broadcast,
+            self._events,
+            self._came,
+            self._gone,
+            gate=self._gate,
         )
 
     def _came(self, peer: Peer) -> None:

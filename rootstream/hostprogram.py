@@ -24,6 +24,7 @@ from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
+from rootstream.pictures import AcknowledgementWatch
 from rootstream.protocol.events import Command, Control, InputEvent
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.pairing import Guest
@@ -236,7 +237,13 @@ class HostProgram(Program):
     def _receiverFor(self, peer: Peer) -> Viewer:
         assert self._broadcast is not None
         return Viewer(
-            peer, self._broadcast, self._events, self._came, self._gone, self._gate
+            peer,
+            self._broadcast,
+            self._events,
+            self._came,
+            self._gone,
+            self._reactor,
+            self._gate,
         )
 
     def _came(self, peer: Peer) -> None:
@@ -294,14 +301,33 @@ class Viewer(Watched):
         events: EventLog,
         came: Callable[[Peer], None],
         gone: Callable[[Peer, str], None],
+        clock: IReactorTime | None = None,
         gate: InputGate | None = None,
     ) -> None:
+        """
+        :param clock: to watch with how long pictures go unacknowledged; not watched
+            without, where somebody sees them.
+        """
         super().__init__(peer.fingerprint, events, peer)
+        self._acknowledgements: AcknowledgementWatch | None = None
+        if clock is not None:
+            self._acknowledgements = AcknowledgementWatch(
+                clock, boottime, peer, self._unacknowledged
+            )
         self._peer = peer
         self._broadcast = broadcast
         self._gate = gate
         self._came = came
         self._gone = gone
+
+    def _unacknowledged(self, gap: float, cause: str) -> None:
+        self._stopped(gap, cause, "acknowledgements")
+
+    def _disturbed(self, event: str, **fields: object) -> str:
+        words = super()._disturbed(event, **fields)
+        if self._acknowledgements is not None and self._peer.connected:
+            self._acknowledgements.disturbed(words)
+        return words
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         super().stateChanged(old, new, cause)
@@ -311,6 +337,8 @@ class Viewer(Watched):
         elif old == PeerState.CONNECTED.value:
             if self._gate is not None:
                 self._gate.left(self._peer, cause)
+            if self._acknowledgements is not None:
+                self._acknowledgements.stop()
             self._broadcast.viewerLeft(self._peer)
             self._gone(self._peer, cause)
 

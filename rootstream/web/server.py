@@ -65,7 +65,7 @@ class WebServer:
     ) -> None:
         self._reactor = reactor
         self._served = served
-        self._address = address
+        self.address = address
         self._home = home
         self._port: Any = None
         self._door: Door | None = None
@@ -105,7 +105,7 @@ class WebServer:
             lambda: self._door is not None and self._door.hasRoom,
         )
         self._door = Door(makeSite(pages, self._reactor), self._reactor)
-        address = self._address
+        address = self.address
         try:
             self._port = self._reactor.listenTCP(
                 address.port, self._door, interface=address.host

@@ -4,7 +4,6 @@
 import { isPermitted, press } from "./actions.js";
 import { amount, byId, duration, element, percent, setText } from "./dom.js";
 
-const DRILL_SECONDS = 3;
 const FIELDS = [
   ["Round trip", (peer) => amount(peer.rtt_ms, 1, "ms")],
   ["Jitter", (peer) => amount(peer.jitter_ms, 1, "ms")],
@@ -25,6 +24,10 @@ export class Peers {
   /** The name to tell a peer by, where there are several; else null. */
   nameOf(fingerprint) {
     return this.names.size > 1 ? (this.names.get(fingerprint) ?? null) : null;
+  }
+
+  has(fingerprint) {
+    return this.names.has(fingerprint);
   }
 
   /** Show these peers.  Cards stay what they are, so that the focus does too. */
@@ -83,8 +86,8 @@ class Card {
       press(set, "control", { peer: fingerprint, action: "bitrate", value }, () => `Asked for ${rate.value} Mbit/s.`);
     };
     const drill = element("button", { type: "button", disabled: !isPermitted("drill") }, "Drill");
-    drill.title = `Count the path in use as dead for ${DRILL_SECONDS} s`;
-    drill.onclick = () => press(drill, "drill", { peer: fingerprint, seconds: DRILL_SECONDS }, drillWords);
+    drill.title = "Rehearse a failure: the path in use counts as dead for three seconds";
+    drill.onclick = () => press(drill, "drill", { peer: fingerprint }, drillWords);
     return element(
       "div",
       { className: "tools", role: "group", "aria-label": `Ask ${who}` },
@@ -111,11 +114,9 @@ class Card {
   }
 }
 
-/** What a drill showed. */
-function drillWords(result) {
-  if (typeof result.moved_to !== "string") return "The drill is over; nothing moved.";
-  const gap = result.picture_gap_s ?? result.ack_gap_s;
-  return `The drill is over: moved to ${result.moved_to.toUpperCase()} after ${seconds(result.moved_after_s)}, the longest gap was ${seconds(gap)}.`;
+/** What a drill showed, or an Error that says why there was none. */
+function drillWords({ peers: [told] }) {
+  if (told === undefined) throw new Error("That peer is not connected.");
+  if (told.error !== undefined) throw new Error(told.error);
+  return `Drill: ${told.text}.`;
 }
-
-const seconds = (value) => amount(value, 2, "s");
