@@ -320,6 +320,30 @@ class ViewersTests(HostProgramCase):
             ["HANDSHAKE_RECEIVED", "CONNECTED"],
         )
 
+    def test_unacknowledged(self) -> None:
+        """
+        How long pictures went unacknowledged when something happened to the way to a
+        viewer is written down, and nothing is watched once he is gone.
+        """
+        program = self.start()
+        viewing = self.view()
+        self.play(0)
+        [peer] = program.peers
+        receiver = peer._receiver
+        receiver.pathSuspected("udp", "192.0.2.1:9876", "no acknowledgement")
+        self.reactor.elapse(0.3)
+        for number in range(1, 40):
+            self.play(number)
+            self.reactor.elapse(0.04)
+        [event] = self.written("picture")
+        self.assertEqual(event["gap_of"], "acknowledgements")
+        self.assertApproximates(event["gap_s"], 0.33, 0.05)
+        self.assertIn("UDP: no acknowledgement; nothing ack", event["text"])
+        receiver.impaired("UDP is silent")
+        viewing.close()
+        self.reactor.elapse(0.1)
+        receiver.impaired("UDP is silent")
+
     def test_receiver(self) -> None:
         """
         What a viewer of the host gets told of is a whole receiver.
