@@ -108,7 +108,8 @@ class Program(Service):
             self._unwatch = watchNetwork(self._reactor, self._networkChanged)
             self.begin()
             if self._record is not None:
-                self.recordings.start(self._record)
+                # As whoever asks from elsewhere can find it.
+                self.recordings.start(str(Path(self._record).absolute()))
             self._openPage()
         except RootstreamError as error:
             self.fault(error)
