@@ -123,9 +123,7 @@ class HostProgram(Program):
         settings = self._settings
         # What it raises is raised, and said, when the program begins.
         with contextlib.suppress(RootstreamError):
-            self._bound = bindBoth(
-                settings.port, settings.interface, settings.tlsPort
-            )
+            self._bound = bindBoth(settings.port, settings.interface, settings.tlsPort)
 
     def begin(self) -> None:
         settings = self._settings
