@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IReactorTime
 
 from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
@@ -22,6 +23,7 @@ from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
+from rootstream.pictures import AcknowledgementWatch
 from rootstream.protocol.events import Command, Control
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.pairing import Guest
@@ -206,7 +208,14 @@ class HostProgram(Program):
 
     def _receiverFor(self, peer: Peer) -> Viewer:
         assert self._broadcast is not None
-        return Viewer(peer, self._broadcast, self._events, self._came, self._gone)
+        return Viewer(
+            peer,
+            self._broadcast,
+            self._events,
+            self._came,
+            self._gone,
+            self._reactor,
+        )
 
     def _came(self, peer: Peer) -> None:
         self._meters[peer] = Meter(boottime(), sending=True)
@@ -260,12 +269,31 @@ class Viewer(Watched):
         events: EventLog,
         came: Callable[[Peer], None],
         gone: Callable[[Peer, str], None],
+        clock: IReactorTime | None = None,
     ) -> None:
+        """
+        :param clock: to watch with how long pictures go unacknowledged; not watched
+            without, where somebody sees them.
+        """
         super().__init__(peer.fingerprint, events, peer)
+        self._acknowledgements: AcknowledgementWatch | None = None
+        if clock is not None:
+            self._acknowledgements = AcknowledgementWatch(
+                clock, boottime, peer, self._unacknowledged
+            )
         self._peer = peer
         self._broadcast = broadcast
         self._came = came
         self._gone = gone
+
+    def _unacknowledged(self, gap: float, cause: str) -> None:
+        self._stopped(gap, cause, "acknowledgements")
+
+    def _disturbed(self, event: str, **fields: object) -> str:
+        words = super()._disturbed(event, **fields)
+        if self._acknowledgements is not None and self._peer.connected:
+            self._acknowledgements.disturbed(words)
+        return words
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         super().stateChanged(old, new, cause)
@@ -273,6 +301,8 @@ class Viewer(Watched):
             self._came(self._peer)
             self._broadcast.viewerCame(self._peer)
         elif old == PeerState.CONNECTED.value:
+            if self._acknowledgements is not None:
+                self._acknowledgements.stop()
             self._broadcast.viewerLeft(self._peer)
             self._gone(self._peer, cause)
 

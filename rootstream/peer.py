@@ -284,6 +284,20 @@ class Peer:
         """
         return self._link.status()
 
+    @property
+    def acknowledgedAt(self) -> float:
+        """
+        When an acknowledgement last told anything new; 0 when none did.
+        """
+        return self._link.acknowledgedAt
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether media that was sent is not acknowledged, nor given up.
+        """
+        return self._link.waiting
+
     def latency(self, frame: VideoFrame | AudioFrame) -> float | None:
         """
         Seconds from the capture of ``frame`` until now, or None before the peer's

@@ -108,7 +108,8 @@ class Program(Service):
             self._unwatch = watchNetwork(self._reactor, self._networkChanged)
             self.begin()
             if self._record is not None:
-                self.recordings.start(self._record)
+                # As whoever asks from elsewhere can find it.
+                self.recordings.start(str(Path(self._record).absolute()))
             self._openPage()
         except RootstreamError as error:
             self.fault(error)
@@ -406,16 +407,20 @@ class Watched(PeerReceiver):
         self._pictures.look(boottime())
 
     def _pictureStopped(self, gap: float, cause: str) -> None:
+        self._stopped(gap, cause, "pictures")
+
+    def _stopped(self, gap: float, cause: str, what: str) -> None:
         self._events.write(
-            "picture", self._fingerprint, gap_s=round(gap, 3), cause=cause
+            "picture", self._fingerprint, gap_s=round(gap, 3), gap_of=what, cause=cause
         )
 
-    def _disturbed(self, event: str, **fields: object) -> None:
+    def _disturbed(self, event: str, **fields: object) -> str:
         """
-        Something happened to the way to the peer.
+        Something happened to the way to the peer.  Returns it in words.
         """
-        entry = self._events.write(event, self._fingerprint, **fields)
-        self._pictures.disturbed(entry["text"], boottime())
+        words: str = self._events.write(event, self._fingerprint, **fields)["text"]
+        self._pictures.disturbed(words, boottime())
+        return words
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         self._events.write(

@@ -41,7 +41,9 @@ def _path(entry: Entry) -> str:
 
 
 def _picture(entry: Entry) -> str:
-    return f"{entry['cause']}; picture stopped {entry['gap_s']:.2f} s"
+    seen = entry.get("gap_of") != "acknowledgements"
+    what = "picture stopped" if seen else "nothing acknowledged for"
+    return f"{entry['cause']}; {what} {entry['gap_s']:.2f} s"
 
 
 def _summary(entry: Entry) -> str:

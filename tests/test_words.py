@@ -76,6 +76,15 @@ class DescribeTests(SynchronousTestCase):
                     "frames_lost": 1,
                 },
             ),
+            (
+                "not heard: UDP is silent; nothing acknowledged for 5.10 s",
+                "picture",
+                {
+                    "cause": "not heard: UDP is silent",
+                    "gap_s": 5.1,
+                    "gap_of": "acknowledgements",
+                },
+            ),
             ("ended: the port is taken", "error", {"message": "the port is taken"}),
             ("", "stats", {}),
             ("unheard-of", "unheard-of", {}),

@@ -162,24 +162,26 @@ class Inbox:
         if self.restricted:
             _refuseMedia(opened)
         chunks: list[bytes] = []
+        largest = heard.largest
         for counter, plain in opened:
-            newest = counter > heard.largest
+            newest = counter > largest
             if newest:
-                heard.largest = counter
+                heard.largest = largest = counter
                 heard.newest += 1
             if plain and plain[0] == _VIDEO:
                 chunks.append(plain)
-                heard.media = True
-                heard.elicits += 1
-                heard.moving |= newest
+                if newest:
+                    heard.moving = True
                 continue
             if chunks:
+                heard.elicits += len(chunks)
                 self._videoReceived(chunks, heard, now)
                 chunks = []
             self._read(plain, newest, heard, path, sent, now)
             if heard.close is not None:
                 return
         if chunks:
+            heard.elicits += len(chunks)
             self._videoReceived(chunks, heard, now)
 
     def _read(
@@ -244,6 +246,7 @@ class Inbox:
         return channel.receive(seq, message)
 
     def _videoReceived(self, chunks: Sequence[bytes], heard: Heard, now: float) -> None:
+        heard.media = True
         delivered: list[VideoReceived | VideoLost] = []
         try:
             self._video.receiveMany(chunks, delivered, now)

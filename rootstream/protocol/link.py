@@ -414,6 +414,20 @@ class Link:
             packetsResent=resent,
         )
 
+    @property
+    def acknowledgedAt(self) -> float:
+        """
+        When an acknowledgement last told anything new; 0 when none did.
+        """
+        return max((slot.sent.progressAt for slot in self._slots), default=0.0)
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether media that was sent is not acknowledged, nor given up.
+        """
+        return any(slot.sent.resendable for slot in self._slots)
+
     # --- from the network ---
 
     def invited(
