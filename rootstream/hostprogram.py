@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
-from rootstream.errors import SourceError
+from rootstream.errors import RootstreamError, SourceError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.home import Lock, lockHome
 from rootstream.host import Host
@@ -33,6 +34,7 @@ from rootstream.reception import PHRASE_LIFE, Reception
 from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
+from rootstream.transport.listen import Bound, bindBoth
 from rootstream.uinput import UinputDevices
 from rootstream.web.address import WebAddress
 
@@ -102,6 +104,7 @@ class HostProgram(Program):
         super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._lock: Lock | None = None
+        self._bound: Bound | None = None
         self._host: Host | None = None
         self._reception: Reception | None = None
         self._broadcast: Broadcast | None = None
@@ -138,6 +141,17 @@ class HostProgram(Program):
         if self._broadcast is not None:
             self._broadcast.ordered(peer, command, value)
 
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports, for which twistd still has the rights of root that it drops
+        next if it is told to (``--uid``).
+        """
+        super().privilegedStartService()
+        settings = self._settings
+        # What it raises is raised, and said, when the program begins.
+        with contextlib.suppress(RootstreamError):
+            self._bound = bindBoth(settings.port, settings.interface, settings.tlsPort)
+
     def begin(self) -> None:
         settings = self._settings
         identity = loadOrCreateIdentity(settings.home)
@@ -163,7 +177,9 @@ class HostProgram(Program):
             tlsPort=settings.tlsPort,
             reception=self._reception,
         )
-        port = host.listen()
+        # It owns them now.
+        bound, self._bound = self._bound, None
+        port = host.listen(bound)
         self._host = host
         ports: dict[str, Any] = {"udp": port, "tcp": port}
         where = f"port {port}, UDP and TCP"
@@ -277,6 +293,8 @@ class HostProgram(Program):
             self.say(self._gate.describe())
         if self._lock is not None:
             self._lock.release()
+        if self._bound is not None:
+            self._bound.close()
         if self._broadcast is not None and self._host is not None:
             self.summarise(
                 sent=self._broadcast.framesSent,

@@ -362,6 +362,19 @@ class StreamTests(SocketTestCase):
         self.assertLess(len(wire.value()), MAX_UNSENT + 60_000)
         self.assertGreater(len(wire.value()), MAX_UNSENT // 2)
 
+    def test_muchBefore(self) -> None:
+        """
+        What was taken before does not count against a page.
+        """
+        wire = self.watching()
+        for _ in range(50):
+            self.program.tee.video(delta(50_000))
+        self.full(wire)
+        wire.clear()
+        self.program.tee.video(delta(50_000))
+        self.assertGreater(len(wire.value()), 50_000)
+        self.empty(wire)
+
     def test_impaired(self) -> None:
         """
         The page is told when the host is not heard, and when it is again.

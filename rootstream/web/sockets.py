@@ -126,7 +126,6 @@ class Socket:
         All is sent.
         """
         self._fullSince = None
-        self._unsent = 0
 
     def stopProducing(self) -> None:
         """
@@ -180,7 +179,7 @@ class Socket:
         Send a message, unless the socket is closed.
         """
         if self._transport is not None:
-            self._unsent += len(text)
+            self._count(len(text))
             self._transport.sendTextMessage(text)
 
     def sendBytes(self, data: bytes) -> None:
@@ -188,8 +187,13 @@ class Socket:
         The same of bytes.
         """
         if self._transport is not None:
-            self._unsent += len(data)
+            self._count(len(data))
             self._transport.sendBytesMessage(data)
+
+    def _count(self, size: int) -> None:
+        # Of what was sent before it was full, all but the last message and the 64 KiB
+        # that Twisted holds are gone.
+        self._unsent = size if self._fullSince is None else self._unsent + size
 
     def _heard(self) -> None:
         self._heardAt = self._now()

@@ -4,6 +4,8 @@
 import { isPermitted, press } from "./actions.js";
 import { amount, byId, duration, element, percent, setText } from "./dom.js";
 
+/** Cards on the page; `rootstream status` shows everybody. */
+const MOST_CARDS = 50;
 const FIELDS = [
   ["Round trip", (peer) => amount(peer.rtt_ms, 1, "ms")],
   ["Jitter", (peer) => amount(peer.jitter_ms, 1, "ms")],
@@ -31,7 +33,8 @@ export class Peers {
   }
 
   /** Show these peers.  Cards stay what they are, so that the focus does too. */
-  show(peers) {
+  show(everybody) {
+    const peers = everybody.slice(0, MOST_CARDS);
     this.names = new Map(peers.map((peer) => [peer.fingerprint, peer.name || peer.fingerprint]));
     for (const [fingerprint, card] of this.cards) {
       if (this.names.has(fingerprint)) continue;
@@ -46,7 +49,9 @@ export class Peers {
       }
       this.cards.get(peer.fingerprint).show(peer);
     }
-    byId("nobody").hidden = peers.length > 0;
+    const more = everybody.length - peers.length;
+    byId("nobody").hidden = peers.length > 0 && more === 0;
+    setText(byId("nobody"), more === 0 ? "Nobody is here yet." : `And ${more} more; rootstream status shows all.`);
   }
 }
 

@@ -87,7 +87,7 @@ export class Viewer {
     byId("stage").classList.toggle("captured", isActive);
     setText(
       byId("capture"),
-      isActive ? "Keyboard and mouse go to the host. Esc leaves." : isAllowed ? "Click the picture to control the host." : "",
+      isActive ? "Keyboard and mouse go to the host. Esc leaves." : isAllowed ? "Click the picture, or press Enter on it, to control the host." : "",
     );
   }
 
