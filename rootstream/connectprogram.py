@@ -94,6 +94,11 @@ class ConnectProgram(Program):
     def peers(self) -> Sequence[Peer]:
         return (self._peer,) if self._peer is not None else ()
 
+    @property
+    def awaited(self) -> str | None:
+        dialling = self._connecting is not None and self._peer is None
+        return self._settings.code.key.fingerprint if dialling else None
+
     def _openSink(self) -> None:
         try:
             self._sink = openSink(

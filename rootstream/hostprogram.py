@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
-from rootstream.errors import SourceError
+from rootstream.errors import RootstreamError, SourceError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.home import Lock, lockHome
 from rootstream.host import Host
@@ -32,6 +33,7 @@ from rootstream.reception import PHRASE_LIFE, Reception
 from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
+from rootstream.transport.listen import Bound, bindBoth
 from rootstream.web.address import WebAddress
 
 __all__ = ["HostProgram", "HostSettings", "Viewer"]
@@ -80,6 +82,7 @@ class HostProgram(Program):
         super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._lock: Lock | None = None
+        self._bound: Bound | None = None
         self._host: Host | None = None
         self._reception: Reception | None = None
         self._broadcast: Broadcast | None = None
@@ -111,6 +114,17 @@ class HostProgram(Program):
         if self._broadcast is not None:
             self._broadcast.ordered(peer, command, value)
 
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports, for which twistd still has the rights of root that it drops
+        next if it is told to (``--uid``).
+        """
+        super().privilegedStartService()
+        settings = self._settings
+        # What it raises is raised, and said, when the program begins.
+        with contextlib.suppress(RootstreamError):
+            self._bound = bindBoth(settings.port, settings.interface, settings.tlsPort)
+
     def begin(self) -> None:
         settings = self._settings
         identity = loadOrCreateIdentity(settings.home)
@@ -135,7 +149,9 @@ class HostProgram(Program):
             tlsPort=settings.tlsPort,
             reception=self._reception,
         )
-        port = host.listen()
+        # It owns them now.
+        bound, self._bound = self._bound, None
+        port = host.listen(bound)
         self._host = host
         ports: dict[str, Any] = {"udp": port, "tcp": port}
         where = f"port {port}, UDP and TCP"
@@ -245,6 +261,8 @@ class HostProgram(Program):
             self._gone(peer, "the host was stopped")
         if self._lock is not None:
             self._lock.release()
+        if self._bound is not None:
+            self._bound.close()
         if self._broadcast is not None and self._host is not None:
             self.summarise(
                 sent=self._broadcast.framesSent,

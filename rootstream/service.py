@@ -22,6 +22,7 @@ from rootstream.control import ControlSocket, Question
 from rootstream.errors import LocalError, RootstreamError
 from rootstream.eventlog import Entry, EventLog, Meter
 from rootstream.interfaces import IPath
+from rootstream.machine import PeerState
 from rootstream.orders import orderPeers
 from rootstream.peer import Peer, PeerReceiver, describePath
 from rootstream.pictures import PictureWatch
@@ -40,6 +41,8 @@ __all__ = ["EXIT_FAILED", "EXIT_FAULT", "Program", "Watched"]
 EXIT_FAULT = 1
 EXIT_FAILED = 3
 
+#: Peers of which the last event is kept, until those who are gone are forgotten.
+MAX_MOVED = 256
 #: Seconds that goodbyes and half-written files may take at the end.
 STOP_TIMEOUT = 1.5
 
@@ -194,6 +197,9 @@ class Program(Service):
     def _happened(self, entry: Entry) -> None:
         if entry["event"] in ("state", "path", "picture"):
             self._moved[entry["peer"]] = entry
+            if len(self._moved) > MAX_MOVED:
+                # Also when nobody asks how it goes, strangers cannot make it grow.
+                self._forgetGone()
 
     # --- what it is doing ---
 
@@ -201,12 +207,10 @@ class Program(Service):
         """
         What the program is doing now.
         """
+        self._forgetGone()
         peers = tuple(map(self._statusOf, self.peers))
-        there = {peer.fingerprint for peer in peers}
-        # What is known of those who are gone is of no more use.
-        for known in (self._measured, self._moved):
-            for gone in known.keys() - there:
-                del known[gone]
+        if not peers and self.awaited is not None:
+            peers = (self._statusOfAwaited(self.awaited),)
         return ProgramStatus(
             role=self.role,
             version=__version__,
@@ -216,6 +220,22 @@ class Program(Service):
             input=self.inputGoes,
             weather=self.weather,
         )
+
+    def _forgetGone(self) -> None:
+        """
+        What is known of those who are gone is of no more use.
+        """
+        there = {peer.fingerprint for peer in self.peers} | {self.awaited}
+        for known in (self._measured, self._moved):
+            for gone in known.keys() - there:
+                del known[gone]
+
+    @property
+    def awaited(self) -> str | None:
+        """
+        The fingerprint of a peer that has not been reached yet, if there is one.
+        """
+        return None
 
     @property
     def inputGoes(self) -> str | None:
@@ -257,6 +277,27 @@ class Program(Service):
             since=round(boottime() - moved["mono"], 3) if moved is not None else None,
             cause=moved["text"] if moved is not None else "",
             rights=tuple(sorted(getattr(peer, "rights", ()))),
+        )
+
+    def _statusOfAwaited(self, fingerprint: str) -> PeerStatus:
+        moved = self._moved.get(fingerprint)
+        return PeerStatus(
+            fingerprint=fingerprint,
+            name="",
+            state=(moved or {}).get("to", PeerState.DISCOVERED.value),
+            transport=None,
+            address=None,
+            rtt_ms=None,
+            jitter_ms=None,
+            loss=None,
+            mbit_s=None,
+            fps=None,
+            latency_ms=None,
+            frames=0,
+            lost=0,
+            bytes=0,
+            since=round(boottime() - moved["mono"], 3) if moved is not None else None,
+            cause=moved["text"] if moved is not None else "",
         )
 
     def _tellStatus(self, asked: Mapping[str, Any]) -> Deferred[Any]:

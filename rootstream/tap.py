@@ -17,6 +17,7 @@ from rootstream.authorized import parseRights
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
 from rootstream.errors import BadCode, LocalError
+from rootstream.hardening import keepMemoryPrivate
 from rootstream.hostprogram import HostProgram, HostSettings
 from rootstream.identity import Code, PeerKey, parseCode
 from rootstream.peersfile import PeersFile
@@ -352,5 +353,6 @@ def makeService(options: Any) -> Program:
     """
     from twisted.internet import reactor
 
+    keepMemoryPrivate()
     useBoottime(reactor)
     return makeProgram(options, reactor)

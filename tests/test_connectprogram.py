@@ -256,11 +256,8 @@ class StreamTests(ConnectProgramCase):
 
     def test_status(self) -> None:
         """
-        It tells how its host does, as measured in the last second; nobody is there
-        before it is connected.
+        It tells how its host does, as measured in the last second.
         """
-        program = self.program()
-        self.assertEqual(program.status().peers, ())
         program = self.start()
         [there] = self.host.peers
         captured = VideoFrame(b"x", round(self.reactor.rightNow * 1e6), True)
@@ -271,6 +268,24 @@ class StreamTests(ConnectProgramCase):
         self.assertEqual((peer.state, peer.frames, peer.rights), ("CONNECTED", 1, ()))
         self.assertEqual(peer.latency_ms, stats["latency_ms"])
         self.assertTrue(peer.cause.startswith("CONNECTED: "), peer.cause)
+        self.stop(program)
+
+    def test_statusWhileDialling(self) -> None:
+        """
+        A host that is not reached yet is there, with what is done about it.
+        """
+        program = self.program()
+        self.assertEqual(program.status().peers, ())
+        program.startService()
+        [peer] = program.status().peers
+        last = self.written("state")[-1]
+        self.assertEqual((peer.state, peer.cause), (last["to"], last["text"]))
+        self.assertIn("first attempt", self.written("state")[0]["cause"])
+        self.reactor.elapse(1.0)
+        [peer] = program.status().peers
+        assert peer.since is not None
+        self.assertGreater(peer.since, 0.1)
+        self.assertEqual((peer.transport, peer.rtt_ms, peer.frames), (None, None, 0))
         self.stop(program)
 
     def test_orders(self) -> None:

@@ -103,6 +103,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.opus",
         "rootstream.media.outlet",
         "rootstream.media.outputs",
+        "rootstream.hardening",
         "rootstream.media.timeline",
         "rootstream.pictures",
         "rootstream.status",
