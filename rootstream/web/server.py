@@ -180,6 +180,7 @@ class WebServer:
 
     def _happened(self, entry: Entry) -> None:
         self._metrics.happened(entry)
+        self._stream.happened(entry)
         if entry["event"] != "stats":
             for socket in tuple(self._sockets):
                 socket.happened(entry)

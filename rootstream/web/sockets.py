@@ -274,12 +274,14 @@ class StreamSocket(Socket):
         self._begun = False
         self._codec: str | None = None
         self._typed = False
+        self._impaired = False
         self.dropped = 0
 
     def opened(self) -> None:
         """
         It begins.
         """
+        self._tellImpaired()
         self._stream.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -291,6 +293,13 @@ class StreamSocket(Socket):
             # Whoever held a key there cannot let go of it any more.
             self._served.releaseInput()
         super().connectionLost(reason)
+
+    def resumeProducing(self) -> None:
+        """
+        All is sent.
+        """
+        super().resumeProducing()
+        self._tellImpaired()
 
     @property
     def wantsKeyFrame(self) -> bool:
@@ -331,8 +340,13 @@ class StreamSocket(Socket):
         """
         An event; the page need not read all to know that the host is not heard.
         """
-        if entry["event"] in ("impaired", "recovered") and self._fullSince is None:
-            self.sendText(dumps({"type": entry["event"]}))
+        self._tellImpaired()
+
+    def _tellImpaired(self) -> None:
+        if self._impaired != self._stream.impaired and self._fullSince is None:
+            self._impaired = self._stream.impaired
+            word = "impaired" if self._impaired else "recovered"
+            self.sendText(dumps({"type": word}))
 
     def said(self, message: object) -> None:
         """
