@@ -4,25 +4,29 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.interfaces import IReactorTime
 
 from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
-from rootstream.errors import SourceError
+from rootstream.errors import RootstreamError, SourceError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.home import Lock, lockHome
 from rootstream.host import Host
 from rootstream.identity import PeerKey, formatCode, loadOrCreateIdentity
+from rootstream.inputgate import InputGate, InputLog
 from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
-from rootstream.protocol.events import Command, Control
+from rootstream.pictures import AcknowledgementWatch
+from rootstream.protocol.events import Command, Control, InputEvent
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.pairing import Guest
 from rootstream.protocol.status import LinkStatus
@@ -30,9 +34,14 @@ from rootstream.reception import PHRASE_LIFE, Reception
 from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
+from rootstream.transport.listen import Bound, bindBoth
+from rootstream.uinput import UinputDevices
 from rootstream.web.address import WebAddress
 
-__all__ = ["HostProgram", "HostSettings", "Viewer"]
+__all__ = ["INPUT_MODES", "HostProgram", "HostSettings", "Viewer", "openGate"]
+
+#: What can become of the peers' input.
+INPUT_MODES = ("off", "log", "uinput")
 
 #: Seconds that the last frames of a source may take to arrive.
 DRAIN_TIMEOUT = 2.0
@@ -55,6 +64,23 @@ class HostSettings:
     #: Show a phrase, and what to give to whoever knows it.
     pair: bool = False
     pairRights: frozenset[str] = VIEW
+    #: One of `INPUT_MODES`.
+    input: str = "off"
+
+
+def openGate(mode: str, clock: IReactorTime, events: EventLog) -> InputGate | None:
+    """
+    Where the peers' input comes in, by one of `INPUT_MODES`.
+
+    :raises LocalError: if this machine cannot do it.
+    """
+    match mode:
+        case "log":
+            return InputGate(clock, InputLog(events), events)
+        case "uinput":
+            return InputGate(clock, UinputDevices(), events)
+        case _:
+            return None
 
 
 class HostProgram(Program):
@@ -78,9 +104,11 @@ class HostProgram(Program):
         super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._lock: Lock | None = None
+        self._bound: Bound | None = None
         self._host: Host | None = None
         self._reception: Reception | None = None
         self._broadcast: Broadcast | None = None
+        self._gate: InputGate | None = None
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
         self.commands["peers"] = self._refresh
@@ -101,6 +129,10 @@ class HostProgram(Program):
     def peers(self) -> Sequence[Peer]:
         return self._host.peers if self._host is not None else ()
 
+    @property
+    def inputGoes(self) -> str | None:
+        return self._settings.input if self._gate is not None else None
+
     def wantKeyFrame(self) -> None:
         if self._broadcast is not None:
             self._broadcast.teeWantsKeyFrame()
@@ -108,6 +140,17 @@ class HostProgram(Program):
     def order(self, peer: Peer, command: Command, value: int) -> None:
         if self._broadcast is not None:
             self._broadcast.ordered(peer, command, value)
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports, for which twistd still has the rights of root that it drops
+        next if it is told to (``--uid``).
+        """
+        super().privilegedStartService()
+        settings = self._settings
+        # What it raises is raised, and said, when the program begins.
+        with contextlib.suppress(RootstreamError):
+            self._bound = bindBoth(settings.port, settings.interface, settings.tlsPort)
 
     def begin(self) -> None:
         settings = self._settings
@@ -121,6 +164,7 @@ class HostProgram(Program):
             self._reception = Reception(
                 self._reactor, identity, self._join, self._paired
             )
+        self._gate = openGate(settings.input, self._reactor, self._events)
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
         self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(
@@ -133,7 +177,9 @@ class HostProgram(Program):
             tlsPort=settings.tlsPort,
             reception=self._reception,
         )
-        port = host.listen()
+        # It owns them now.
+        bound, self._bound = self._bound, None
+        port = host.listen(bound)
         self._host = host
         ports: dict[str, Any] = {"udp": port, "tcp": port}
         where = f"port {port}, UDP and TCP"
@@ -206,7 +252,15 @@ class HostProgram(Program):
 
     def _receiverFor(self, peer: Peer) -> Viewer:
         assert self._broadcast is not None
-        return Viewer(peer, self._broadcast, self._events, self._came, self._gone)
+        return Viewer(
+            peer,
+            self._broadcast,
+            self._events,
+            self._came,
+            self._gone,
+            self._reactor,
+            self._gate,
+        )
 
     def _came(self, peer: Peer) -> None:
         self._meters[peer] = Meter(boottime(), sending=True)
@@ -234,8 +288,13 @@ class HostProgram(Program):
     def _over(self, _: object) -> None:
         for peer in list(self._meters):
             self._gone(peer, "the host was stopped")
+        if self._gate is not None:
+            self._gate.close()
+            self.say(self._gate.describe())
         if self._lock is not None:
             self._lock.release()
+        if self._bound is not None:
+            self._bound.close()
         if self._broadcast is not None and self._host is not None:
             self.summarise(
                 sent=self._broadcast.framesSent,
@@ -260,12 +319,33 @@ class Viewer(Watched):
         events: EventLog,
         came: Callable[[Peer], None],
         gone: Callable[[Peer, str], None],
+        clock: IReactorTime | None = None,
+        gate: InputGate | None = None,
     ) -> None:
+        """
+        :param clock: to watch with how long pictures go unacknowledged; not watched
+            without, where somebody sees them.
+        """
         super().__init__(peer.fingerprint, events, peer)
+        self._acknowledgements: AcknowledgementWatch | None = None
+        if clock is not None:
+            self._acknowledgements = AcknowledgementWatch(
+                clock, boottime, peer, self._unacknowledged
+            )
         self._peer = peer
         self._broadcast = broadcast
+        self._gate = gate
         self._came = came
         self._gone = gone
+
+    def _unacknowledged(self, gap: float, cause: str) -> None:
+        self._stopped(gap, cause, "acknowledgements")
+
+    def _disturbed(self, event: str, **fields: object) -> str:
+        words = super()._disturbed(event, **fields)
+        if self._acknowledgements is not None and self._peer.connected:
+            self._acknowledgements.disturbed(words)
+        return words
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         super().stateChanged(old, new, cause)
@@ -273,8 +353,16 @@ class Viewer(Watched):
             self._came(self._peer)
             self._broadcast.viewerCame(self._peer)
         elif old == PeerState.CONNECTED.value:
+            if self._gate is not None:
+                self._gate.left(self._peer, cause)
+            if self._acknowledgements is not None:
+                self._acknowledgements.stop()
             self._broadcast.viewerLeft(self._peer)
             self._gone(self._peer, cause)
+
+    def inputReceived(self, events: Sequence[InputEvent]) -> None:
+        if self._gate is not None:
+            self._gate.received(self._peer, events)
 
     def controlReceived(self, control: Control) -> None:
         self._broadcast.controlled(self._peer, control)

@@ -1,13 +1,17 @@
 """
-How long the picture stops when something happens to the network.
+How long the picture stops when something happens to the network: as who sees it knows,
+and, as well as can be told from acknowledgements, as who sends it does.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-__all__ = ["PictureWatch"]
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["AcknowledgementWatch", "PictureWatch"]
 
 #: Seconds that nobody minds, at any frame rate.
 UNSEEN = 0.1
@@ -16,6 +20,10 @@ UNSEEN = 0.1
 SETTLED = 1.0
 #: Of frame intervals, those that are averaged.
 INTERVALS = 30
+#: Seconds between two looks at what is acknowledged, while something goes on.
+LOOK_INTERVAL = 0.02
+#: Seconds after which it is not looked any more.
+PATIENCE = 30.0
 
 
 class PictureWatch:
@@ -75,3 +83,80 @@ class PictureWatch:
         self._disturbedAt = None
         if gaps:
             self._tell(max(gaps), self._cause)
+
+
+class IAcknowledged(Protocol):
+    """
+    As much of a peer as the watch of who sends needs.
+    """
+
+    @property
+    def acknowledgedAt(self) -> float:
+        """
+        When an acknowledgement last told anything new.
+        """
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether media that was sent is not acknowledged.
+        """
+
+
+class AcknowledgementWatch:
+    """
+    Watches how long pictures go unacknowledged after a disturbance.
+
+    ``tell`` is called as that of `PictureWatch` is.  Nothing is done, and costs
+    nothing, until something happens.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now: Callable[[], float],
+        peer: IAcknowledged,
+        tell: Callable[[float, str], None],
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._peer = peer
+        self._tell = tell
+        self._timer: IDelayedCall | None = None
+        self._last = 0.0
+        self._longest = 0.0
+        self._settledAt = 0.0
+        self._cause = ""
+
+    def disturbed(self, cause: str) -> None:
+        """
+        Something happened that may stop the picture.
+        """
+        now = self._now()
+        self._settledAt = now + SETTLED
+        self._cause = cause
+        if self._timer is None:
+            self._longest = 0.0
+            # What was not sent is not missed.
+            self._last = self._peer.acknowledgedAt if self._peer.waiting else now
+            self._timer = self._clock.callLater(LOOK_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        at = self._peer.acknowledgedAt
+        if at > self._last:
+            self._longest = max(self._longest, at - self._last)
+            self._last = at
+        if self._last >= self._settledAt:
+            if self._longest > UNSEEN:
+                self._tell(self._longest, self._cause)
+        elif self._now() < self._settledAt + PATIENCE:
+            self._timer = self._clock.callLater(LOOK_INTERVAL, self._look)
+
+    def stop(self) -> None:
+        """
+        Look no more.  Harmless when repeated.
+        """
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()

@@ -85,7 +85,7 @@ def drillPeers(
     """
     seconds = request.get("seconds", DRILL_SECONDS)
     wanted = request.get("peer")
-    if not isinstance(seconds, float):
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise LocalError('"seconds" is a number')
     if wanted is not None and not isinstance(wanted, str):
         raise LocalError('"peer" is a fingerprint, or null for all')

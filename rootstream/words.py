@@ -41,7 +41,9 @@ def _path(entry: Entry) -> str:
 
 
 def _picture(entry: Entry) -> str:
-    return f"{entry['cause']}; picture stopped {entry['gap_s']:.2f} s"
+    seen = entry.get("gap_of") != "acknowledgements"
+    what = "picture stopped" if seen else "nothing acknowledged for"
+    return f"{entry['cause']}; {what} {entry['gap_s']:.2f} s"
 
 
 def _summary(entry: Entry) -> str:
@@ -65,5 +67,7 @@ _WORDS: Mapping[str, Callable[[Entry], str]] = {
     "picture": _picture,
     "summary": _summary,
     "error": lambda entry: f"ended: {entry['message']}",
+    "released": lambda entry: f"released {entry['count']} held by it: {entry['cause']}",
     "stats": lambda entry: "",
+    "input": lambda entry: "",
 }

@@ -4,9 +4,10 @@ Tests for `rootstream.pictures`: how long the picture stopped.
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.pictures import PictureWatch
+from rootstream.pictures import PATIENCE, AcknowledgementWatch, PictureWatch
 
 INTERVAL = 1 / 30
 
@@ -96,3 +97,101 @@ class PictureWatchTests(SynchronousTestCase):
         self.watch.disturbed("moved", self.now)
         self.watch.look(self.now + 5.0)
         self.assertEqual(self.told, [])
+
+
+class AcknowledgementWatchTests(SynchronousTestCase):
+    """
+    Tests for `AcknowledgementWatch`.
+    """
+
+    waiting = True
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(100.0)
+        self.acknowledgedAt = 100.0
+        self.told: list[tuple[float, str]] = []
+        self.watch = AcknowledgementWatch(
+            self.clock, self.clock.seconds, self, lambda *gap: self.told.append(gap)
+        )
+
+    def pass_(self, seconds: float, acknowledging: bool) -> None:
+        """
+        Let time pass, with an acknowledgement each 0.05 s or none.
+        """
+        for _ in range(round(seconds / 0.01)):
+            self.clock.advance(0.01)
+            now = self.clock.seconds()
+            if acknowledging and now - self.acknowledgedAt > 0.045:
+                self.acknowledgedAt = now
+
+    def assertIdle(self) -> None:
+        """
+        Nothing is looked at any more.
+        """
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped(self) -> None:
+        """
+        The time from the last progress before a disturbance to the next after it is
+        told, once, when all is well again.
+        """
+        self.pass_(0.15, False)
+        self.watch.disturbed("suspect")
+        self.pass_(0.1, False)
+        self.watch.disturbed("moved")
+        self.pass_(1.5, True)
+        [(gap, cause)] = self.told
+        self.assertAlmostEqual(gap, 0.26, delta=0.03)
+        self.assertEqual(cause, "moved")
+        self.assertIdle()
+
+    def test_again(self) -> None:
+        """
+        What happens later is another story.
+        """
+        for _ in range(2):
+            self.watch.disturbed("suspect")
+            self.pass_(0.3, False)
+            self.pass_(1.5, True)
+        self.assertEqual(len(self.told), 2)
+        self.assertIdle()
+
+    def test_unseen(self) -> None:
+        """
+        A move that costs nothing is not told.
+        """
+        self.watch.disturbed("moved")
+        self.pass_(1.5, True)
+        self.assertEqual(self.told, [])
+        self.assertIdle()
+
+    def test_idle(self) -> None:
+        """
+        Where nothing waits to be acknowledged, nothing is missed so far.
+        """
+        self.waiting = False
+        self.pass_(5.0, False)
+        self.watch.disturbed("moved")
+        self.pass_(1.5, True)
+        self.assertEqual(self.told, [])
+        self.assertIdle()
+
+    def test_neverAgain(self) -> None:
+        """
+        A peer that acknowledges nothing any more is not watched for ever.
+        """
+        self.watch.disturbed("moved")
+        self.pass_(PATIENCE + 1.1, False)
+        self.assertEqual(self.told, [])
+        self.assertIdle()
+
+    def test_stoppedWatching(self) -> None:
+        """
+        Nor is one that is gone.
+        """
+        self.watch.stop()
+        self.watch.disturbed("moved")
+        self.watch.stop()
+        self.watch.stop()
+        self.assertIdle()
