@@ -97,7 +97,7 @@ class StockPort:
     """
 
     def __init__(
-        self, reactor: Any, datagrams: PacketDatagrams, skt: Any, connects: bool = False
+        self, reactor: Any, datagrams: PacketDatagrams, skt: Any, **ours: bool
     ) -> None:
         self._reactor = reactor
         self._datagrams = datagrams

@@ -19,15 +19,16 @@ from zope.interface.verify import verifyObject
 import rootstream.hostprogram
 from rootstream.authorized import INPUT, AuthorizedPeers
 from rootstream.client import connect
-from rootstream.errors import SourceError
+from rootstream.errors import PortInUse, SourceError
 from rootstream.home import lockHome
+from rootstream.host import Host
 from rootstream.hostprogram import DRAIN_TIMEOUT, HostProgram, HostSettings
 from rootstream.identity import Code, PeerKey, formatCode, loadIdentity
 from rootstream.interfaces import IPeerReceiver
 from rootstream.pairing import pair
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
-from rootstream.protocol.events import Command, Control
+from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.protocol.link import SOURCE_ENDED
 from tests.test_broadcast import FakeSource
 from tests.test_control import askerOf
@@ -40,6 +41,21 @@ from tests.virtual import (
     identity,
     picture,
 )
+
+
+class FakeTaker:
+    """
+    Takes a stream, as a recording does.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[VideoFrame | AudioFrame] = []
+
+    def video(self, frame: VideoFrame) -> None:
+        self.frames.append(frame)
+
+    def audio(self, frame: AudioFrame) -> None:
+        self.frames.append(frame)
 
 
 class HostProgramCase(SynchronousTestCase):
@@ -194,6 +210,63 @@ class StartTests(HostProgramCase):
         program.startService()
         self.assertIn("@198.51.100.7\n", self.out.getvalue())
 
+    def test_privileges(self) -> None:
+        """
+        What twistd starts while it still has the rights of root binds the ports, and
+        listens on them later.
+        """
+        bound: list[Any] = []
+
+        def bind(*where: object) -> str:
+            bound.append(where)
+            return "sockets"
+
+        self.patch(rootstream.hostprogram, "bindBoth", bind)
+        program = self.program()
+        listened: list[object] = []
+        listen = Host.listen
+
+        def note(host: Host, sockets: Any) -> int:
+            listened.append(sockets)
+            return listen(host)
+
+        self.patch(Host, "listen", note)
+        program.privilegedStartService()
+        program.startService()
+        self.assertEqual(len(bound), 1)
+        self.assertEqual(listened, ["sockets"])
+        self.stop(program)
+
+    def test_neverBegun(self) -> None:
+        """
+        Ports that were bound for nothing are given back; that they are taken is said
+        when the host begins.
+        """
+        given: list[str] = []
+
+        class Sockets:
+            def close(self) -> None:
+                given.append("back")
+
+        self.patch(rootstream.hostprogram, "bindBoth", lambda *where: Sockets())
+        home, self.home = self.home, Path("/dev/null/home")
+        program = self.program()
+        self.home = home
+        program.privilegedStartService()
+        program.startService()
+        self.stop(program)
+        self.assertEqual(given, ["back"])
+
+        def taken(*where: object) -> None:
+            raise PortInUse("port 443 is in use")
+
+        self.patch(rootstream.hostprogram, "bindBoth", taken)
+        other = self.program()
+        other.privilegedStartService()
+        other.startService()
+        self.assertEqual(other.exitStatus, 0)
+        self.stop(other)
+
     def assertFault(self, text: str) -> None:
         """
         One line says it, and the host has ended with status 1.
@@ -318,6 +391,67 @@ class ViewersTests(HostProgramCase):
         self.assertEqual(
             [event["to"] for event in self.written("state")],
             ["HANDSHAKE_RECEIVED", "CONNECTED"],
+        )
+
+    def test_status(self) -> None:
+        """
+        It tells how each viewer does, by the measurements of the last second and the
+        words of the last event; of one that is gone nothing is kept.
+        """
+        program = self.start()
+        viewing = self.view()
+        self.play(0, 1, 2)
+        self.reactor.elapse(1.5)
+        status = program.status()
+        self.assertEqual(status.role, "host")
+        [peer] = status.peers
+        [stats] = self.written("stats")
+        self.assertEqual(peer.fingerprint, identity(1).key.fingerprint)
+        self.assertEqual((peer.state, peer.transport), ("CONNECTED", "udp"))
+        for name in ("fps", "mbit_s", "loss", "jitter_ms", "frames", "bytes"):
+            self.assertEqual(getattr(peer, name), stats[name])
+        self.assertEqual((peer.frames, peer.lost, peer.latency_ms), (3, 0, None))
+        self.assertEqual(peer.rights, ("view",))
+        last = self.written("state")[-1]
+        self.assertEqual(peer.cause, last["text"])
+        assert peer.since is not None
+        self.assertApproximates(peer.since, self.reactor.rightNow - last["mono"], 0.01)
+        viewing.close()
+        self.reactor.elapse(1.0)
+        self.assertNotIn("CONNECTED", [peer.state for peer in program.status().peers])
+        self.assertEqual(program.status().asDict()["role"], "host")
+
+    def test_orders(self) -> None:
+        """
+        What its own user orders reaches the source; a viewer that is disconnected is
+        told.
+        """
+        program = self.start()
+        viewing = self.view()
+        order = program.commands["control"]
+        self.reactor.elapse(1.0)
+        self.successResultOf(order({"action": "bitrate", "value": 2e6}))
+        self.assertIn((Command.SET_BITRATE, 2_000_000), self.source.asked)
+        self.successResultOf(order({"action": "disconnect"}))
+        self.reactor.elapse(0.1)
+        assert viewing.closed is not None
+        self.assertEqual(viewing.closed.text, "the host disconnected you")
+
+    def test_taken(self) -> None:
+        """
+        Whoever takes the stream on the host itself, such as a recording, makes it flow
+        without a viewer; a program that does not run is harmless.
+        """
+        self.program().wantKeyFrame()
+        program = self.start()
+        self.assertEqual(self.source.starts, 0)
+        taker = FakeTaker()
+        program.tee.add(taker)
+        self.assertEqual(self.source.starts, 1)
+        self.assertEqual(self.source.asked, [(Command.REQUEST_KEYFRAME, 0)])
+        self.play(0, 1)
+        self.assertEqual(
+            [frame.data for frame in taker.frames], [b"picture 0", b"picture 1"]
         )
 
     def test_unacknowledged(self) -> None:

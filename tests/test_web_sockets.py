@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ class EventsTests(SocketTestCase):
         """
         wire = self.openSocket("/api/events")
         wire.takeMessages()
-        self.program.events.write("state", "aaaa", text="<script>\u202e\u2028")
+        self.program.events.write("error", text="<script>\u202e\u2028")
         self.assertNotIn("\u202e".encode(), wire.value())
         self.assertEqual(wire.takeMessages()[0]["text"], "<script>\u202e\u2028")
 
@@ -362,6 +363,19 @@ class StreamTests(SocketTestCase):
         self.assertLess(len(wire.value()), MAX_UNSENT + 60_000)
         self.assertGreater(len(wire.value()), MAX_UNSENT // 2)
 
+    def test_muchBefore(self) -> None:
+        """
+        What was taken before does not count against a page.
+        """
+        wire = self.watching()
+        for _ in range(50):
+            self.program.tee.video(delta(50_000))
+        self.full(wire)
+        wire.clear()
+        self.program.tee.video(delta(50_000))
+        self.assertGreater(len(wire.value()), 50_000)
+        self.empty(wire)
+
     def test_impaired(self) -> None:
         """
         The page is told when the host is not heard, and when it is again.
@@ -374,6 +388,27 @@ class StreamTests(SocketTestCase):
         self.assertEqual(
             wire.takeMessages(), [{"type": "impaired"}, {"type": "recovered"}]
         )
+
+    def test_impairedBefore(self) -> None:
+        """
+        So is a page that comes later, or that had no room for it.
+        """
+        early = self.watching()
+        self.full(early)
+        self.program.events.write("impaired", "aaaa", cause="silent")
+        late = self.watch()
+        self.assertEqual(late.takeMessages(), [{"type": "impaired"}])
+        self.assertEqual(early.takeMessages(), [])
+        self.empty(early)
+        self.assertEqual(early.takeMessages(), [{"type": "impaired"}])
+        states = ("CONNECTED", "DISCONNECTED", "CONNECTED")
+        for old, new in pairwise(states):
+            self.assertEqual(late.value(), b"")
+            self.program.events.write(
+                "state", "aaaa", **{"from": old, "to": new, "cause": "x"}
+            )
+        for wire in (early, late):
+            self.assertEqual(wire.takeMessages(), [{"type": "recovered"}])
 
     def test_input(self) -> None:
         """
@@ -392,6 +427,18 @@ class StreamTests(SocketTestCase):
             ],
         )
         self.assertFalse(wire.lost)
+
+    def test_closedPage(self) -> None:
+        """
+        When a page is gone that sent input, all that is held is let go of; one that
+        only watched changes nothing.
+        """
+        self.watching().hangUp()
+        self.assertEqual(self.program.released, 0)
+        wire = self.watching()
+        wire.say({"type": "input", "events": [[1, 30, 1]]})
+        wire.hangUp()
+        self.assertEqual(self.program.released, 1)
 
     def test_keyFrame(self) -> None:
         """
