@@ -63,7 +63,7 @@ class ProgramsTests(BrowserTestCase):
         """
         web = str(freePort())
         host, port = self.startHost("test:320x180@10", "--web", web)
-        page = self.openPage(linkOf(host), complains="ERR_CONNECTION_REFUSED")
+        page = self.openPage(linkOf(host), complains="net::ERR_")
         self.untilText(page, "#line", "Connected")
         host.kill()
         self.untilText(page, "#line", "does not answer")
