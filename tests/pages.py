@@ -79,6 +79,7 @@ class FakeProgram:
         self.peers: tuple[PeerStatus, ...] = (peerStatus(),)
         self.asked: list[Mapping[str, Any]] = []
         self.inputs: list[list[InputEvent]] = []
+        self.released = 0
         self.pending: Deferred[Any] = Deferred()
         self.commands: dict[str, Callable[[Mapping[str, Any]], Deferred[Any]]] = {
             "drill": self._note,
@@ -115,6 +116,9 @@ class FakeProgram:
         self.inputs.append(list(events))
         if not events:
             raise LocalError("nobody takes input")
+
+    def releaseInput(self) -> None:
+        self.released += 1
 
 
 class Wire(StringTransport):

@@ -428,6 +428,18 @@ class StreamTests(SocketTestCase):
         )
         self.assertFalse(wire.lost)
 
+    def test_closedPage(self) -> None:
+        """
+        When a page is gone that sent input, all that is held is let go of; one that
+        only watched changes nothing.
+        """
+        self.watching().hangUp()
+        self.assertEqual(self.program.released, 0)
+        wire = self.watching()
+        wire.say({"type": "input", "events": [[1, 30, 1]]})
+        wire.hangUp()
+        self.assertEqual(self.program.released, 1)
+
     def test_keyFrame(self) -> None:
         """
         A page may ask for a key frame, but not for many; how it does is heard.

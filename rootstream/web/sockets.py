@@ -273,6 +273,7 @@ class StreamSocket(Socket):
         self._served = served
         self._begun = False
         self._codec: str | None = None
+        self._typed = False
         self._impaired = False
         self.dropped = 0
 
@@ -288,6 +289,9 @@ class StreamSocket(Socket):
         The page is gone.
         """
         self._stream.remove(self)
+        if self._typed:
+            # Whoever held a key there cannot let go of it any more.
+            self._served.releaseInput()
         super().connectionLost(reason)
 
     def resumeProducing(self) -> None:
@@ -362,6 +366,7 @@ class StreamSocket(Socket):
         # The host has not granted it, or is not there: the page sees both.
         with contextlib.suppress(RootstreamError):
             self._served.sendInput(events)
+            self._typed = True
 
 
 def _inputEvent(given: object) -> InputEvent:
