@@ -20,6 +20,7 @@ from rootstream.errors import (
     SinkError,
 )
 from rootstream.eventlog import EventLog, Meter
+from rootstream.forwarder import InputForwarder
 from rootstream.identity import Code, Identity, formatCode, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
@@ -94,6 +95,11 @@ class ConnectProgram(Program):
     def peers(self) -> Sequence[Peer]:
         return (self._peer,) if self._peer is not None else ()
 
+    @property
+    def awaited(self) -> str | None:
+        dialling = self._connecting is not None and self._peer is None
+        return self._settings.code.key.fingerprint if dialling else None
+
     def _openSink(self) -> None:
         try:
             self._sink = openSink(
@@ -104,6 +110,10 @@ class ConnectProgram(Program):
             )
         except SinkError as error:
             self._sinkError = error
+
+    @property
+    def inputGoes(self) -> str | None:
+        return "sent"
 
     def wantKeyFrame(self) -> None:
         if self._peer is not None:
@@ -188,6 +198,7 @@ class ConnectProgram(Program):
     def _connected(self, peer: Peer) -> None:
         self._peer = peer
         self._meter = Meter(boottime(), sending=False)
+        self._forwarder = InputForwarder(peer)
 
     def _neverConnected(self, reason: Failure) -> None:
         error = reason.value

@@ -19,7 +19,7 @@ from rootstream.protocol.constants import DEFAULT_PORT
 from rootstream.protocol.link import GOODBYE, NOT_LISTED
 from rootstream.reception import Reception
 from rootstream.station import NO_PSK, Station
-from rootstream.transport.listen import HostPorts, listenBoth
+from rootstream.transport.listen import Bound, HostPorts, listenBoth
 from rootstream.transport.netwatch import NetworkChange, watchNetwork
 
 __all__ = ["Host"]
@@ -95,10 +95,10 @@ class Host:
         """
         return self._ports.tlsPort if self._ports is not None else None
 
-    def listen(self) -> int:
+    def listen(self, bound: Bound | None = None) -> int:
         """
         Open the ports: UDP and TCP, whose number it returns, and TLS if that was
-        given one.
+        given one; on sockets that are ``bound`` already, if there are.
 
         Raises `rootstream.errors.PortInUse` or another `LocalError`.
         """
@@ -109,6 +109,7 @@ class Host:
             self._port,
             self._interface,
             self._tlsPort,
+            bound,
         )
         self._unwatch = watchNetwork(self._reactor, self._networkChanged)
         self._nextLook = self._reactor.callLater(LIST_INTERVAL, self._look)

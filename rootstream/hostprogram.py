@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +15,18 @@ from twisted.internet.interfaces import IReactorTime
 
 from rootstream.authorized import VIEW, AuthorizedPeers, formatRights
 from rootstream.broadcast import Broadcast
-from rootstream.errors import SourceError
+from rootstream.errors import RootstreamError, SourceError
 from rootstream.eventlog import EventLog, Meter
 from rootstream.home import Lock, lockHome
 from rootstream.host import Host
 from rootstream.identity import PeerKey, formatCode, loadOrCreateIdentity
+from rootstream.inputgate import InputGate, InputLog
 from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
 from rootstream.pictures import AcknowledgementWatch
-from rootstream.protocol.events import Command, Control
+from rootstream.protocol.events import Command, Control, InputEvent
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.pairing import Guest
 from rootstream.protocol.status import LinkStatus
@@ -32,9 +34,14 @@ from rootstream.reception import PHRASE_LIFE, Reception
 from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
+from rootstream.transport.listen import Bound, bindBoth
+from rootstream.uinput import UinputDevices
 from rootstream.web.address import WebAddress
 
-__all__ = ["HostProgram", "HostSettings", "Viewer"]
+__all__ = ["INPUT_MODES", "HostProgram", "HostSettings", "Viewer", "openGate"]
+
+#: What can become of the peers' input.
+INPUT_MODES = ("off", "log", "uinput")
 
 #: Seconds that the last frames of a source may take to arrive.
 DRAIN_TIMEOUT = 2.0
@@ -57,6 +64,23 @@ class HostSettings:
     #: Show a phrase, and what to give to whoever knows it.
     pair: bool = False
     pairRights: frozenset[str] = VIEW
+    #: One of `INPUT_MODES`.
+    input: str = "off"
+
+
+def openGate(mode: str, clock: IReactorTime, events: EventLog) -> InputGate | None:
+    """
+    Where the peers' input comes in, by one of `INPUT_MODES`.
+
+    :raises LocalError: if this machine cannot do it.
+    """
+    match mode:
+        case "log":
+            return InputGate(clock, InputLog(events), events)
+        case "uinput":
+            return InputGate(clock, UinputDevices(), events)
+        case _:
+            return None
 
 
 class HostProgram(Program):
@@ -80,9 +104,11 @@ class HostProgram(Program):
         super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._lock: Lock | None = None
+        self._bound: Bound | None = None
         self._host: Host | None = None
         self._reception: Reception | None = None
         self._broadcast: Broadcast | None = None
+        self._gate: InputGate | None = None
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
         self.commands["peers"] = self._refresh
@@ -103,6 +129,10 @@ class HostProgram(Program):
     def peers(self) -> Sequence[Peer]:
         return self._host.peers if self._host is not None else ()
 
+    @property
+    def inputGoes(self) -> str | None:
+        return self._settings.input if self._gate is not None else None
+
     def wantKeyFrame(self) -> None:
         if self._broadcast is not None:
             self._broadcast.teeWantsKeyFrame()
@@ -110,6 +140,17 @@ class HostProgram(Program):
     def order(self, peer: Peer, command: Command, value: int) -> None:
         if self._broadcast is not None:
             self._broadcast.ordered(peer, command, value)
+
+    def privilegedStartService(self) -> None:
+        """
+        Bind the ports, for which twistd still has the rights of root that it drops
+        next if it is told to (``--uid``).
+        """
+        super().privilegedStartService()
+        settings = self._settings
+        # What it raises is raised, and said, when the program begins.
+        with contextlib.suppress(RootstreamError):
+            self._bound = bindBoth(settings.port, settings.interface, settings.tlsPort)
 
     def begin(self) -> None:
         settings = self._settings
@@ -123,6 +164,7 @@ class HostProgram(Program):
             self._reception = Reception(
                 self._reactor, identity, self._join, self._paired
             )
+        self._gate = openGate(settings.input, self._reactor, self._events)
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
         self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(
@@ -135,7 +177,9 @@ class HostProgram(Program):
             tlsPort=settings.tlsPort,
             reception=self._reception,
         )
-        port = host.listen()
+        # It owns them now.
+        bound, self._bound = self._bound, None
+        port = host.listen(bound)
         self._host = host
         ports: dict[str, Any] = {"udp": port, "tcp": port}
         where = f"port {port}, UDP and TCP"
@@ -215,6 +259,7 @@ class HostProgram(Program):
             self._came,
             self._gone,
             self._reactor,
+            self._gate,
         )
 
     def _came(self, peer: Peer) -> None:
@@ -243,8 +288,13 @@ class HostProgram(Program):
     def _over(self, _: object) -> None:
         for peer in list(self._meters):
             self._gone(peer, "the host was stopped")
+        if self._gate is not None:
+            self._gate.close()
+            self.say(self._gate.describe())
         if self._lock is not None:
             self._lock.release()
+        if self._bound is not None:
+            self._bound.close()
         if self._broadcast is not None and self._host is not None:
             self.summarise(
                 sent=self._broadcast.framesSent,
@@ -270,6 +320,7 @@ class Viewer(Watched):
         came: Callable[[Peer], None],
         gone: Callable[[Peer, str], None],
         clock: IReactorTime | None = None,
+        gate: InputGate | None = None,
     ) -> None:
         """
         :param clock: to watch with how long pictures go unacknowledged; not watched
@@ -283,6 +334,7 @@ class Viewer(Watched):
             )
         self._peer = peer
         self._broadcast = broadcast
+        self._gate = gate
         self._came = came
         self._gone = gone
 
@@ -301,10 +353,16 @@ class Viewer(Watched):
             self._came(self._peer)
             self._broadcast.viewerCame(self._peer)
         elif old == PeerState.CONNECTED.value:
+            if self._gate is not None:
+                self._gate.left(self._peer, cause)
             if self._acknowledgements is not None:
                 self._acknowledgements.stop()
             self._broadcast.viewerLeft(self._peer)
             self._gone(self._peer, cause)
+
+    def inputReceived(self, events: Sequence[InputEvent]) -> None:
+        if self._gate is not None:
+            self._gate.received(self._peer, events)
 
     def controlReceived(self, control: Control) -> None:
         self._broadcast.controlled(self._peer, control)

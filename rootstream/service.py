@@ -21,7 +21,9 @@ from rootstream import __version__
 from rootstream.control import ControlSocket, Question
 from rootstream.errors import LocalError, RootstreamError
 from rootstream.eventlog import Entry, EventLog, Meter
+from rootstream.forwarder import InputForwarder
 from rootstream.interfaces import IPath
+from rootstream.machine import PeerState
 from rootstream.orders import orderPeers
 from rootstream.peer import Peer, PeerReceiver, describePath
 from rootstream.pictures import PictureWatch
@@ -40,6 +42,8 @@ __all__ = ["EXIT_FAILED", "EXIT_FAULT", "Program", "Watched"]
 EXIT_FAULT = 1
 EXIT_FAILED = 3
 
+#: Peers of which the last event is kept, until those who are gone are forgotten.
+MAX_MOVED = 256
 #: Seconds that goodbyes and half-written files may take at the end.
 STOP_TIMEOUT = 1.5
 
@@ -87,6 +91,7 @@ class Program(Service):
         self._ending = False
         self._measured: dict[str, Mapping[str, Any]] = {}
         self._moved: dict[str, Entry] = {}
+        self._forwarder: InputForwarder | None = None
         self.exitStatus = 0
         self.tee = Tee(self.wantKeyFrame)
         self.recordings = Recordings(self.tee, reactor, self._recordingChanged)
@@ -164,12 +169,6 @@ class Program(Service):
         """
         return None
 
-    def sendInput(self, events: Sequence[InputEvent]) -> None:
-        """
-        Keys and the like from the page, for the host.
-        """
-        raise LocalError("this program sends no input")
-
     def wantKeyFrame(self) -> None:
         """
         Somebody can take the stream only from a key frame on.
@@ -181,6 +180,23 @@ class Program(Service):
         The user of this program wants something done about the stream of a peer.
         """
         raise NotImplementedError
+
+    def sendInput(self, events: Sequence[InputEvent]) -> None:
+        """
+        Send what the user of this program does to the host that it watches.
+
+        :raises LocalError: if it watches none.
+        """
+        if self._forwarder is None:
+            raise LocalError("there is no host to send input to")
+        self._forwarder.send(events)
+
+    def releaseInput(self) -> None:
+        """
+        That user went away: let go of all that is held.
+        """
+        if self._forwarder is not None:
+            self._forwarder.releaseAll()
 
     def _networkChanged(self, change: NetworkChange) -> None:
         self._events.write("network", cause=change.cause)
@@ -194,6 +210,9 @@ class Program(Service):
     def _happened(self, entry: Entry) -> None:
         if entry["event"] in ("state", "path", "picture"):
             self._moved[entry["peer"]] = entry
+            if len(self._moved) > MAX_MOVED:
+                # Also when nobody asks how it goes, strangers cannot make it grow.
+                self._forgetGone()
 
     # --- what it is doing ---
 
@@ -201,12 +220,10 @@ class Program(Service):
         """
         What the program is doing now.
         """
+        self._forgetGone()
         peers = tuple(map(self._statusOf, self.peers))
-        there = {peer.fingerprint for peer in peers}
-        # What is known of those who are gone is of no more use.
-        for known in (self._measured, self._moved):
-            for gone in known.keys() - there:
-                del known[gone]
+        if not peers and self.awaited is not None:
+            peers = (self._statusOfAwaited(self.awaited),)
         return ProgramStatus(
             role=self.role,
             version=__version__,
@@ -216,6 +233,22 @@ class Program(Service):
             input=self.inputGoes,
             weather=self.weather,
         )
+
+    def _forgetGone(self) -> None:
+        """
+        What is known of those who are gone is of no more use.
+        """
+        there = {peer.fingerprint for peer in self.peers} | {self.awaited}
+        for known in (self._measured, self._moved):
+            for gone in known.keys() - there:
+                del known[gone]
+
+    @property
+    def awaited(self) -> str | None:
+        """
+        The fingerprint of a peer that has not been reached yet, if there is one.
+        """
+        return None
 
     @property
     def inputGoes(self) -> str | None:
@@ -257,6 +290,27 @@ class Program(Service):
             since=round(boottime() - moved["mono"], 3) if moved is not None else None,
             cause=moved["text"] if moved is not None else "",
             rights=tuple(sorted(getattr(peer, "rights", ()))),
+        )
+
+    def _statusOfAwaited(self, fingerprint: str) -> PeerStatus:
+        moved = self._moved.get(fingerprint)
+        return PeerStatus(
+            fingerprint=fingerprint,
+            name="",
+            state=(moved or {}).get("to", PeerState.DISCOVERED.value),
+            transport=None,
+            address=None,
+            rtt_ms=None,
+            jitter_ms=None,
+            loss=None,
+            mbit_s=None,
+            fps=None,
+            latency_ms=None,
+            frames=0,
+            lost=0,
+            bytes=0,
+            since=round(boottime() - moved["mono"], 3) if moved is not None else None,
+            cause=moved["text"] if moved is not None else "",
         )
 
     def _tellStatus(self, asked: Mapping[str, Any]) -> Deferred[Any]:

@@ -20,12 +20,18 @@ from twisted.trial.unittest import SynchronousTestCase
 import rootstream.connectprogram
 from rootstream.authorized import VIEW, AuthorizedPeers
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
-from rootstream.errors import SinkError
+from rootstream.errors import LocalError, SinkError
 from rootstream.host import Host
 from rootstream.identity import Identity, formatCode, loadOrCreateIdentity
 from rootstream.networks import NetworkMemory
 from rootstream.peersfile import PeersFile
-from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.protocol.events import (
+    AudioFrame,
+    Command,
+    Control,
+    InputEvent,
+    VideoFrame,
+)
 from rootstream.protocol.pairing import Guest
 from rootstream.reception import Reception
 from rootstream.transport.network import Gateway
@@ -218,6 +224,24 @@ class StreamTests(ConnectProgramCase):
         connection.connectionLost(Failure(ConnectionDone()))
         self.stop(program)
 
+    def test_input(self) -> None:
+        """
+        What its user does goes to the host, once it is connected, and what is held is
+        let go of when he goes away.
+        """
+        program = self.program()
+        program.releaseInput()
+        self.assertRaises(LocalError, program.sendInput, [InputEvent(1, 30, 1)])
+        program = self.start()
+        program.sendInput([InputEvent(1, 30, 1), InputEvent(0, 0, 0)])
+        program.releaseInput()
+        self.reactor.elapse()
+        self.assertEqual(
+            [(event.kind, event.value) for event in self.hostReceiver.input],
+            [(1, 1), (0, 0), (1, 0), (0, 0)],
+        )
+        self.stop(program)
+
     def test_notYetConnected(self) -> None:
         """
         Before it is connected there is nobody to rehearse with.
@@ -256,11 +280,8 @@ class StreamTests(ConnectProgramCase):
 
     def test_status(self) -> None:
         """
-        It tells how its host does, as measured in the last second; nobody is there
-        before it is connected.
+        It tells how its host does, as measured in the last second.
         """
-        program = self.program()
-        self.assertEqual(program.status().peers, ())
         program = self.start()
         [there] = self.host.peers
         captured = VideoFrame(b"x", round(self.reactor.rightNow * 1e6), True)
@@ -271,6 +292,24 @@ class StreamTests(ConnectProgramCase):
         self.assertEqual((peer.state, peer.frames, peer.rights), ("CONNECTED", 1, ()))
         self.assertEqual(peer.latency_ms, stats["latency_ms"])
         self.assertTrue(peer.cause.startswith("CONNECTED: "), peer.cause)
+        self.stop(program)
+
+    def test_statusWhileDialling(self) -> None:
+        """
+        A host that is not reached yet is there, with what is done about it.
+        """
+        program = self.program()
+        self.assertEqual(program.status().peers, ())
+        program.startService()
+        [peer] = program.status().peers
+        last = self.written("state")[-1]
+        self.assertEqual((peer.state, peer.cause), (last["to"], last["text"]))
+        self.assertIn("first attempt", self.written("state")[0]["cause"])
+        self.reactor.elapse(1.0)
+        [peer] = program.status().peers
+        assert peer.since is not None
+        self.assertGreater(peer.since, 0.1)
+        self.assertEqual((peer.transport, peer.rtt_ms, peer.frames), (None, None, 0))
         self.stop(program)
 
     def test_orders(self) -> None:

@@ -19,8 +19,9 @@ from zope.interface.verify import verifyObject
 import rootstream.hostprogram
 from rootstream.authorized import INPUT, AuthorizedPeers
 from rootstream.client import connect
-from rootstream.errors import SourceError
+from rootstream.errors import PortInUse, SourceError
 from rootstream.home import lockHome
+from rootstream.host import Host
 from rootstream.hostprogram import DRAIN_TIMEOUT, HostProgram, HostSettings
 from rootstream.identity import Code, PeerKey, formatCode, loadIdentity
 from rootstream.interfaces import IPeerReceiver
@@ -208,6 +209,63 @@ class StartTests(HostProgramCase):
         program._settings = HostSettings(self.home, HOST_PORT, "", "the film")
         program.startService()
         self.assertIn("@198.51.100.7\n", self.out.getvalue())
+
+    def test_privileges(self) -> None:
+        """
+        What twistd starts while it still has the rights of root binds the ports, and
+        listens on them later.
+        """
+        bound: list[Any] = []
+
+        def bind(*where: object) -> str:
+            bound.append(where)
+            return "sockets"
+
+        self.patch(rootstream.hostprogram, "bindBoth", bind)
+        program = self.program()
+        listened: list[object] = []
+        listen = Host.listen
+
+        def note(host: Host, sockets: Any) -> int:
+            listened.append(sockets)
+            return listen(host)
+
+        self.patch(Host, "listen", note)
+        program.privilegedStartService()
+        program.startService()
+        self.assertEqual(len(bound), 1)
+        self.assertEqual(listened, ["sockets"])
+        self.stop(program)
+
+    def test_neverBegun(self) -> None:
+        """
+        Ports that were bound for nothing are given back; that they are taken is said
+        when the host begins.
+        """
+        given: list[str] = []
+
+        class Sockets:
+            def close(self) -> None:
+                given.append("back")
+
+        self.patch(rootstream.hostprogram, "bindBoth", lambda *where: Sockets())
+        home, self.home = self.home, Path("/dev/null/home")
+        program = self.program()
+        self.home = home
+        program.privilegedStartService()
+        program.startService()
+        self.stop(program)
+        self.assertEqual(given, ["back"])
+
+        def taken(*where: object) -> None:
+            raise PortInUse("port 443 is in use")
+
+        self.patch(rootstream.hostprogram, "bindBoth", taken)
+        other = self.program()
+        other.privilegedStartService()
+        other.startService()
+        self.assertEqual(other.exitStatus, 0)
+        self.stop(other)
 
     def assertFault(self, text: str) -> None:
         """

@@ -152,6 +152,18 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual(entry["text"], "network: eth0 came up")
         self.successResultOf(toy.stopService())
 
+    def test_strangers(self) -> None:
+        """
+        What is kept of peers is bounded by those that there are, however many came and
+        went.
+        """
+        toy = self.toy()
+        toy.startService()
+        for number in range(2 * service.MAX_MOVED):
+            toy.events.write("state", f"peer {number}", to="FAILED", cause="x")
+        self.assertLessEqual(len(toy._moved), service.MAX_MOVED)
+        self.successResultOf(toy.stopService())
+
     def test_ticks(self) -> None:
         """
         It is called each second from its start to its end, and leaves no timer.

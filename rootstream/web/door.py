@@ -2,8 +2,8 @@
 Connections to the page: how many there are, and how long each may take.
 
 Nobody is given more than a bounded piece of the program: a connection that has not
-asked in time is closed, and when there are too many, the one that has waited longest
-makes room for the next.
+asked in time is closed, and when there are too many, those that have waited longest
+make room for the next.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ __all__ = ["Connection", "Door"]
 REQUEST_TIME: Final = 10.0
 IDLE_TIME: Final = 30.0
 CLOSE_TIME: Final = 5.0
-#: Connections that are no WebSocket, and those that are.
+#: Seconds that each may wait however many there are: a hundred pages at once open more
+#: connections than stay.
+GRACE: Final = 1.0
+#: Connections that are no WebSocket and wait for longer; WebSockets; and all.
 MAX_HTTP: Final = 64
 MAX_SOCKETS: Final = 256
+MAX_ALL: Final = 768
 #: Bytes from a page until a message is whole.  Twisted's WebSocket has no limit.
 MAX_MESSAGE: Final = 65536
 
@@ -46,6 +50,7 @@ class Connection(ProtocolWrapper):
         super().__init__(factory, wrappedProtocol)
         self._deadline: IDelayedCall | None = None
         self._waiting = False
+        self._waitsSince = factory.clock.seconds()
         self._unfinished = 0
         self.isSocket = False
         self.isAnswering = False
@@ -104,7 +109,16 @@ class Connection(ProtocolWrapper):
         self.isAnswering = False
         if not self.isClosing:
             self._waiting = True
+            self._waitsSince = self.factory.clock.seconds()
             self._within(IDLE_TIME)
+
+    @property
+    def isStale(self) -> bool:
+        """
+        Whether it may be closed for another.
+        """
+        waits = self.factory.clock.seconds() - self._waitsSince
+        return not self.isAnswering and waits >= GRACE
 
     def upgraded(self) -> None:
         """
@@ -167,18 +181,21 @@ class Door(WrappingFactory[Connection]):
         super().__init__(site)
         self.clock = clock
 
-    def buildProtocol(self, addr: IAddress | None) -> Connection:
+    def buildProtocol(self, addr: IAddress | None) -> Any:
         """
-        Another connection; the one that has waited longest may make room for it.
+        Another connection, or None when there are too many by far; those that have
+        waited longest may make room for it.
         """
+        if len(self.protocols) >= MAX_ALL:
+            return None
         waiting = [
             connection
             for connection in self.protocols
             if not (connection.isSocket or connection.isClosing)
         ]
-        if len(waiting) >= MAX_HTTP:
-            idle = [one for one in waiting if not one.isAnswering]
-            (idle or waiting)[0].abort()
+        stale = [connection for connection in waiting if connection.isStale]
+        for connection in stale[: max(len(waiting) - MAX_HTTP + 1, 0)]:
+            connection.abort()
         return super().buildProtocol(addr)
 
     @property

@@ -30,6 +30,9 @@ __all__ = ["WebServer"]
 #: What only the command line may ask: who is let in.
 NOT_FOR_PAGES = frozenset({"peers"})
 
+#: Connections that the kernel holds until they are accepted.
+BACKLOG = 128
+
 _JSON = b"application/json"
 
 
@@ -108,7 +111,7 @@ class WebServer:
         address = self.address
         try:
             self._port = self._reactor.listenTCP(
-                address.port, self._door, interface=address.host
+                address.port, self._door, BACKLOG, address.host
             )
         except CannotListenError as error:
             raise LocalError(
@@ -177,6 +180,7 @@ class WebServer:
 
     def _happened(self, entry: Entry) -> None:
         self._metrics.happened(entry)
+        self._stream.happened(entry)
         if entry["event"] != "stats":
             for socket in tuple(self._sockets):
                 socket.happened(entry)
