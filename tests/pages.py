@@ -20,7 +20,7 @@ from wsproto import Connection as WebSocketConnection
 from wsproto import ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
 
-from rootstream.errors import LocalError
+from rootstream.errors import LocalError, PeerClosed
 from rootstream.eventlog import EventLog
 from rootstream.protocol.events import AudioFrame, InputEvent, VideoFrame
 from rootstream.status import PeerStatus, ProgramStatus
@@ -86,6 +86,7 @@ class FakeProgram:
             "peers": self._note,
             "control": lambda asked: self.pending,
             "record": self._refuse,
+            "weather": self._refuseRemote,
             "events": self._break,
         }
 
@@ -95,6 +96,9 @@ class FakeProgram:
 
     def _refuse(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         raise LocalError("choose another name, not <b>this</b>")
+
+    def _refuseRemote(self, asked: Mapping[str, Any]) -> Deferred[Any]:
+        raise PeerClosed("the host went away")
 
     def _break(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         raise ZeroDivisionError

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from wsproto.events import BytesMessage, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from rootstream.protocol.events import AudioFrame, InputEvent, VideoFrame
 from rootstream.web.door import CLOSE_TIME, MAX_MESSAGE, MAX_SOCKETS
@@ -86,18 +86,20 @@ class EventsTests(SocketTestCase):
                 "history": [dict(entry)],
                 "weather": False,
                 "input": True,
-                "commands": ["control", "drill", "events", "record"],
+                "commands": ["control", "drill", "events", "record", "weather"],
             },
         )
 
     def test_events(self) -> None:
         """
-        Events come at once, but measurements do not; the status comes each second.
+        Events come at once, but neither measurements nor what somebody types; the
+        status comes each second.
         """
         wire = self.openSocket("/api/events")
         wire.takeMessages()
         entry = self.program.events.write("network", cause="a cable")
         self.program.events.write("stats", "aaaa", fps=30)
+        self.program.events.write("input", "aaaa", events=[[1, 30, 1]])
         self.assertEqual(wire.takeMessages(), [{**entry, "type": "event"}])
         self.clock.advance(1)
         (status,) = wire.takeMessages()
@@ -503,6 +505,42 @@ class StreamTests(SocketTestCase):
             self.clock.advance(0)
         self.program.tee.video(delta())
         self.assertEqual(len(other.takeMessages()), 1)
+
+    def test_faultOfOurs(self) -> None:
+        """
+        A fault of ours ends that connection, and is logged; the stream goes on.
+        """
+        other, wire = self.watching(), self.watch()
+
+        def wrong(events: object) -> None:
+            raise ZeroDivisionError
+
+        self.program.sendInput = wrong  # type: ignore[method-assign]
+        wire.say({"type": "input", "events": []})
+        self.assertTrue(wire.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.program.tee.video(delta())
+        self.assertEqual(len(other.takeMessages()), 1)
+
+    def test_afterTheClose(self) -> None:
+        """
+        What comes after a page's own close is nobody's business.
+        """
+        wire = self.watching()
+        wire.loseConnection = lambda: None  # type: ignore[method-assign]
+        wire.sendMessage(CloseConnection(1000))
+        wire.send(b"\x81\x80\0\0\0\0")
+        self.assertTrue(wire.lost)
+
+    def test_connectionEnds(self) -> None:
+        """
+        Nothing is sent once the connection says that it ends.
+        """
+        wire = self.watching()
+        assert wire.producer is not None
+        wire.producer.stopProducing()
+        self.program.tee.video(delta())
+        self.assertEqual(wire.takeMessages(), [])
 
     def test_endlessMessage(self) -> None:
         """
