@@ -92,12 +92,14 @@ class EventsTests(SocketTestCase):
 
     def test_events(self) -> None:
         """
-        Events come at once, but measurements do not; the status comes each second.
+        Events come at once, but neither measurements nor what is typed; the status
+        comes each second.
         """
         wire = self.openSocket("/api/events")
         wire.takeMessages()
         entry = self.program.events.write("network", cause="a cable")
         self.program.events.write("stats", "aaaa", fps=30)
+        self.program.events.write("input", "aaaa", events=[[1, 30, 1]])
         self.assertEqual(wire.takeMessages(), [{**entry, "type": "event"}])
         self.clock.advance(1)
         (status,) = wire.takeMessages()

@@ -181,7 +181,8 @@ class WebServer:
     def _happened(self, entry: Entry) -> None:
         self._metrics.happened(entry)
         self._stream.happened(entry)
-        if entry["event"] != "stats":
+        # Neither measurements nor what is typed at a host.
+        if "text" in entry:
             for socket in tuple(self._sockets):
                 socket.happened(entry)
 
