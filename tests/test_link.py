@@ -1055,6 +1055,22 @@ class KeysTests(SynchronousTestCase):
         acks = [each for each in wire.a.packets(TYPE_DATA) if each[1:5] == under]
         self.assertEqual(len(acks), 1)
 
+    def test_twoInABatch(self) -> None:
+        """
+        A batch may have packets of the session before and of the one that is.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        before = wire.a.session(wire.b)
+        rekey(wire)
+        wire.run(0.5)
+        after = wire.a.session(wire.b)
+        self.assertIsNot(before, after)
+        packets = [*before.sealMany([PING, PING]), *after.sealMany([PING])]
+        received = link.status().bytesReceived
+        wire.b.node.receive(packets, pathTo(wire.a), wire.now)
+        self.assertEqual(link.status().bytesReceived - received, sum(map(len, packets)))
+
     def test_manyRekeys(self) -> None:
         """
         Keys that are replaced quickly, one after another, leave nothing behind, and

@@ -92,8 +92,8 @@ class EventsTests(SocketTestCase):
 
     def test_events(self) -> None:
         """
-        Events come at once, but neither measurements nor what is typed; the status
-        comes each second.
+        Events come at once, but neither measurements nor what somebody types; the
+        status comes each second.
         """
         wire = self.openSocket("/api/events")
         wire.takeMessages()

@@ -181,8 +181,8 @@ class WebServer:
     def _happened(self, entry: Entry) -> None:
         self._metrics.happened(entry)
         self._stream.happened(entry)
-        # Neither measurements nor what is typed at a host.
-        if "text" in entry:
+        # Measurements come with the status; what is typed is nobody else's business.
+        if entry["event"] not in ("stats", "input"):
             for socket in tuple(self._sockets):
                 socket.happened(entry)
 
