@@ -215,7 +215,6 @@ class DemoProgram(Program):
     def _over(self, _: object) -> Deferred[None] | None:
         if self._gate is not None:
             self._gate.close()
-            self.say(self._gate.describe())
         self._sumUp()
         # Not before: goodbyes go through it.
         return self._wind.close() if self._wind is not None else None
@@ -223,6 +222,8 @@ class DemoProgram(Program):
     def _sumUp(self) -> None:
         if self._viewer is None or self._broadcast is None:
             return
+        if self._gate is not None:
+            self.say(self._gate.describe())
         status = self._viewer.status()
         sent = self._broadcast.framesSent
         self.summarise(

@@ -290,12 +290,13 @@ class HostProgram(Program):
             self._gone(peer, "the host was stopped")
         if self._gate is not None:
             self._gate.close()
-            self.say(self._gate.describe())
         if self._lock is not None:
             self._lock.release()
         if self._bound is not None:
             self._bound.close()
         if self._broadcast is not None and self._host is not None:
+            if self._gate is not None:
+                self.say(self._gate.describe())
             self.summarise(
                 sent=self._broadcast.framesSent,
                 size=sum(status.bytesSent for status in self._left),

@@ -395,10 +395,11 @@ class LimitsTests(PageTestCase):
         self.clock.advance(IDLE_TIME - 1)
         self.assertEqual(self.ask("/", wire=wire)[0], 200)
         self.clock.advance(IDLE_TIME - 1)
-        wire.send(b"G")
-        self.clock.advance(REQUEST_TIME - 1)
+        for byte in b"GET /":
+            wire.send(bytes([byte]))
+            self.clock.advance(REQUEST_TIME / 5 - 0.1)
         self.assertFalse(wire.lost)
-        self.clock.advance(1)
+        self.clock.advance(0.5)
         self.assertTrue(wire.lost)
 
     def test_slowAnswer(self) -> None:
@@ -422,6 +423,7 @@ class LimitsTests(PageTestCase):
             + b"x" * 60000
         )
         self.assertEqual(wire.takeAnswer()[0], 413)
+        wire.protocol.wrappedProtocol.dataReceived = self.fail
         for _ in range(20):
             wire.send(b"x" * 60000)
         self.assertEqual(wire.value(), b"")
