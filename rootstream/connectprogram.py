@@ -20,6 +20,7 @@ from rootstream.errors import (
     SinkError,
 )
 from rootstream.eventlog import EventLog, Meter
+from rootstream.forwarder import InputForwarder
 from rootstream.identity import Code, Identity, formatCode, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
@@ -110,6 +111,10 @@ class ConnectProgram(Program):
         except SinkError as error:
             self._sinkError = error
 
+    @property
+    def inputGoes(self) -> str | None:
+        return "sent"
+
     def wantKeyFrame(self) -> None:
         if self._peer is not None:
             self._peer.sendControl(Control(Command.REQUEST_KEYFRAME))
@@ -193,6 +198,7 @@ class ConnectProgram(Program):
     def _connected(self, peer: Peer) -> None:
         self._peer = peer
         self._meter = Meter(boottime(), sending=False)
+        self._forwarder = InputForwarder(peer)
 
     def _neverConnected(self, reason: Failure) -> None:
         error = reason.value

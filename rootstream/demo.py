@@ -18,9 +18,11 @@ from rootstream.broadcast import Broadcast
 from rootstream.client import connect
 from rootstream.errors import LocalError, RootstreamError, SourceError
 from rootstream.eventlog import EventLog, Meter
+from rootstream.forwarder import InputForwarder
 from rootstream.host import Host
-from rootstream.hostprogram import Viewer
+from rootstream.hostprogram import Viewer, openGate
 from rootstream.identity import Code, Identity
+from rootstream.inputgate import InputGate
 from rootstream.latency import Latencies
 from rootstream.media import openSource
 from rootstream.media.h264 import parameterSets, parseSps
@@ -53,10 +55,13 @@ class DemoProgram(Program):
         record: str | None = None,
         web: WebAddress | None = None,
         script: Sequence[Planned] = (),
+        input: str = "off",
     ) -> None:
         super().__init__(reactor, out, err, events, duration, record, web)
         self._forecast = Forecast(script)
         self._wind: Wind | None = None
+        self._input = input
+        self._gate: InputGate | None = None
         self.commands["weather"] = self._askWeather
         self._host: Host | None = None
         self._broadcast: Broadcast | None = None
@@ -89,13 +94,14 @@ class DemoProgram(Program):
         self._host = Host(
             self._reactor,
             here,
-            AuthorizedPeers(None, [there.key], False),
+            AuthorizedPeers(None, (), False, [there.key]),
             self._receiverFor,
             port=0,
             interface="127.0.0.1",
         )
         port = self._host.listen()
         self._events.write("listening", udp=port, tcp=port)
+        self._gate = openGate(self._input, self._reactor, self._events)
         source = openSource("test", reactor=self._reactor, clock=mediaClock)
         self._broadcast = Broadcast(
             self._reactor, source, self._sourceEnded, Tee(lambda: None)
@@ -113,6 +119,10 @@ class DemoProgram(Program):
             identity=there,
             tlsPort=None,
         ).addCallbacks(self._connected, self._neverConnected)
+
+    @property
+    def inputGoes(self) -> str | None:
+        return self._input if self._gate is not None else None
 
     @property
     def weather(self) -> str:
@@ -143,7 +153,14 @@ class DemoProgram(Program):
 
     def _receiverFor(self, peer: Peer) -> Viewer:
         assert self._broadcast is not None
-        return Viewer(peer, self._broadcast, self._events, self._came, self._gone)
+        return Viewer(
+            peer,
+            self._broadcast,
+            self._events,
+            self._came,
+            self._gone,
+            gate=self._gate,
+        )
 
     def _came(self, peer: Peer) -> None:
         self._hostMeters[peer] = Meter(boottime(), sending=True)
@@ -156,6 +173,7 @@ class DemoProgram(Program):
         assert self._screen is not None
         self._screen.peer = peer
         self._meter = Meter(boottime(), sending=False)
+        self._forwarder = InputForwarder(peer)
 
     def _neverConnected(self, reason: Failure) -> None:
         if isinstance(reason.value, RootstreamError):
@@ -195,6 +213,8 @@ class DemoProgram(Program):
         return DeferredList(endings, consumeErrors=True).addCallback(self._over)
 
     def _over(self, _: object) -> Deferred[None] | None:
+        if self._gate is not None:
+            self._gate.close()
         self._sumUp()
         # Not before: goodbyes go through it.
         return self._wind.close() if self._wind is not None else None
@@ -202,6 +222,8 @@ class DemoProgram(Program):
     def _sumUp(self) -> None:
         if self._viewer is None or self._broadcast is None:
             return
+        if self._gate is not None:
+            self.say(self._gate.describe())
         status = self._viewer.status()
         sent = self._broadcast.framesSent
         self.summarise(

@@ -20,12 +20,13 @@ from rootstream.eventlog import EventLog, Meter
 from rootstream.home import Lock, lockHome
 from rootstream.host import Host
 from rootstream.identity import PeerKey, formatCode, loadOrCreateIdentity
+from rootstream.inputgate import InputGate, InputLog
 from rootstream.machine import PeerState
 from rootstream.media import openSource
 from rootstream.peer import Peer
 from rootstream.peersfile import PeersFile
 from rootstream.pictures import AcknowledgementWatch
-from rootstream.protocol.events import Command, Control
+from rootstream.protocol.events import Command, Control, InputEvent
 from rootstream.protocol.link import SOURCE_ENDED
 from rootstream.protocol.pairing import Guest
 from rootstream.protocol.status import LinkStatus
@@ -34,9 +35,13 @@ from rootstream.service import Program, Watched
 from rootstream.show import describeIdentity, guessHost
 from rootstream.transport.clock import boottime, mediaClock
 from rootstream.transport.listen import Bound, bindBoth
+from rootstream.uinput import UinputDevices
 from rootstream.web.address import WebAddress
 
-__all__ = ["HostProgram", "HostSettings", "Viewer"]
+__all__ = ["INPUT_MODES", "HostProgram", "HostSettings", "Viewer", "openGate"]
+
+#: What can become of the peers' input.
+INPUT_MODES = ("off", "log", "uinput")
 
 #: Seconds that the last frames of a source may take to arrive.
 DRAIN_TIMEOUT = 2.0
@@ -59,6 +64,23 @@ class HostSettings:
     #: Show a phrase, and what to give to whoever knows it.
     pair: bool = False
     pairRights: frozenset[str] = VIEW
+    #: One of `INPUT_MODES`.
+    input: str = "off"
+
+
+def openGate(mode: str, clock: IReactorTime, events: EventLog) -> InputGate | None:
+    """
+    Where the peers' input comes in, by one of `INPUT_MODES`.
+
+    :raises LocalError: if this machine cannot do it.
+    """
+    match mode:
+        case "log":
+            return InputGate(clock, InputLog(events), events)
+        case "uinput":
+            return InputGate(clock, UinputDevices(), events)
+        case _:
+            return None
 
 
 class HostProgram(Program):
@@ -86,6 +108,7 @@ class HostProgram(Program):
         self._host: Host | None = None
         self._reception: Reception | None = None
         self._broadcast: Broadcast | None = None
+        self._gate: InputGate | None = None
         self._meters: dict[Peer, Meter] = {}
         self._left: list[LinkStatus] = []
         self.commands["peers"] = self._refresh
@@ -105,6 +128,10 @@ class HostProgram(Program):
     @property
     def peers(self) -> Sequence[Peer]:
         return self._host.peers if self._host is not None else ()
+
+    @property
+    def inputGoes(self) -> str | None:
+        return self._settings.input if self._gate is not None else None
 
     def wantKeyFrame(self) -> None:
         if self._broadcast is not None:
@@ -137,6 +164,7 @@ class HostProgram(Program):
             self._reception = Reception(
                 self._reactor, identity, self._join, self._paired
             )
+        self._gate = openGate(settings.input, self._reactor, self._events)
         source = openSource(settings.source, reactor=self._reactor, clock=mediaClock)
         self._broadcast = Broadcast(self._reactor, source, self._sourceEnded, self.tee)
         host = Host(
@@ -231,6 +259,7 @@ class HostProgram(Program):
             self._came,
             self._gone,
             self._reactor,
+            self._gate,
         )
 
     def _came(self, peer: Peer) -> None:
@@ -259,11 +288,15 @@ class HostProgram(Program):
     def _over(self, _: object) -> None:
         for peer in list(self._meters):
             self._gone(peer, "the host was stopped")
+        if self._gate is not None:
+            self._gate.close()
         if self._lock is not None:
             self._lock.release()
         if self._bound is not None:
             self._bound.close()
         if self._broadcast is not None and self._host is not None:
+            if self._gate is not None:
+                self.say(self._gate.describe())
             self.summarise(
                 sent=self._broadcast.framesSent,
                 size=sum(status.bytesSent for status in self._left),
@@ -288,6 +321,7 @@ class Viewer(Watched):
         came: Callable[[Peer], None],
         gone: Callable[[Peer, str], None],
         clock: IReactorTime | None = None,
+        gate: InputGate | None = None,
     ) -> None:
         """
         :param clock: to watch with how long pictures go unacknowledged; not watched
@@ -301,6 +335,7 @@ class Viewer(Watched):
             )
         self._peer = peer
         self._broadcast = broadcast
+        self._gate = gate
         self._came = came
         self._gone = gone
 
@@ -319,10 +354,16 @@ class Viewer(Watched):
             self._came(self._peer)
             self._broadcast.viewerCame(self._peer)
         elif old == PeerState.CONNECTED.value:
+            if self._gate is not None:
+                self._gate.left(self._peer, cause)
             if self._acknowledgements is not None:
                 self._acknowledgements.stop()
             self._broadcast.viewerLeft(self._peer)
             self._gone(self._peer, cause)
+
+    def inputReceived(self, events: Sequence[InputEvent]) -> None:
+        if self._gate is not None:
+            self._gate.received(self._peer, events)
 
     def controlReceived(self, control: Control) -> None:
         self._broadcast.controlled(self._peer, control)

@@ -236,6 +236,27 @@ class Peer:
         """
         return self.state is PeerState.CONNECTED
 
+    @property
+    def silence(self) -> float:
+        """
+        Seconds since anything authentic came from the peer.
+        """
+        return self._link.silence(self._now())
+
+    @property
+    def instance(self) -> int | None:
+        """
+        A number that is another one when the peer has forgotten all that went before.
+        """
+        return self._link.peerInstance
+
+    @property
+    def inputWaiting(self) -> int:
+        """
+        How many calls of `sendInput` the peer has not acknowledged.
+        """
+        return self._link.inputWaiting
+
     def setReceiver(self, receiver: Any) -> None:
         """
         Hand everything that comes to ``receiver``, an `IPeerReceiver`.

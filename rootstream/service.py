@@ -21,6 +21,7 @@ from rootstream import __version__
 from rootstream.control import ControlSocket, Question
 from rootstream.errors import LocalError, RootstreamError
 from rootstream.eventlog import Entry, EventLog, Meter
+from rootstream.forwarder import InputForwarder
 from rootstream.interfaces import IPath
 from rootstream.machine import PeerState
 from rootstream.orders import orderPeers
@@ -90,6 +91,7 @@ class Program(Service):
         self._ending = False
         self._measured: dict[str, Mapping[str, Any]] = {}
         self._moved: dict[str, Entry] = {}
+        self._forwarder: InputForwarder | None = None
         self.exitStatus = 0
         self.tee = Tee(self.wantKeyFrame)
         self.recordings = Recordings(self.tee, reactor, self._recordingChanged)
@@ -167,12 +169,6 @@ class Program(Service):
         """
         return None
 
-    def sendInput(self, events: Sequence[InputEvent]) -> None:
-        """
-        Keys and the like from the page, for the host.
-        """
-        raise LocalError("this program sends no input")
-
     def wantKeyFrame(self) -> None:
         """
         Somebody can take the stream only from a key frame on.
@@ -184,6 +180,23 @@ class Program(Service):
         The user of this program wants something done about the stream of a peer.
         """
         raise NotImplementedError
+
+    def sendInput(self, events: Sequence[InputEvent]) -> None:
+        """
+        Send what the user of this program does to the host that it watches.
+
+        :raises LocalError: if it watches none.
+        """
+        if self._forwarder is None:
+            raise LocalError("there is no host to send input to")
+        self._forwarder.send(events)
+
+    def releaseInput(self) -> None:
+        """
+        That user went away: let go of all that is held.
+        """
+        if self._forwarder is not None:
+            self._forwarder.releaseAll()
 
     def _networkChanged(self, change: NetworkChange) -> None:
         self._events.write("network", cause=change.cause)

@@ -44,7 +44,8 @@ class PeerStatus:
 class ProgramStatus:
     """
     A program and its peers.  ``role`` is ``host``, ``connect`` or ``demo``;
-    ``recording`` the file that is written, ``input`` what becomes of input events,
+    ``recording`` the file that is written, ``input`` what becomes of input events
+    (``log``, ``uinput``, ``sent`` to the host),
     ``weather`` what the demo's network is like.
     """
 

@@ -18,7 +18,7 @@ from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
 from rootstream.errors import BadCode, LocalError
 from rootstream.hardening import keepMemoryPrivate
-from rootstream.hostprogram import HostProgram, HostSettings
+from rootstream.hostprogram import INPUT_MODES, HostProgram, HostSettings
 from rootstream.identity import Code, PeerKey, parseCode
 from rootstream.peersfile import PeersFile
 from rootstream.phrase import readPhrase
@@ -72,6 +72,12 @@ def _key(code: str) -> PeerKey:
         raise usage.UsageError(str(error)) from None
 
 
+def _checkInput(options: usage.Options) -> None:
+    if options["input"] not in INPUT_MODES:
+        modes = ", ".join(INPUT_MODES)
+        raise usage.UsageError(f"--input takes {modes}, not {options['input']!r}")
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < 1e9:
@@ -87,6 +93,7 @@ _HOME = [
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
 _RECORD = ["record", None, None, "Record the stream into a new .mkv or .mp4 file."]
+_INPUT = ["input", None, "off", "What viewers type and point: off, log or uinput."]
 _WEB = ["web", None, "none", "Serve the page on [ADDR:]PORT; 0 takes a free one."]
 _DURATION = ["duration", None, None, "End after so many seconds."]
 
@@ -121,6 +128,7 @@ class HostOptions(_TimedOptions):
             "test",
             "test[:WxH[@FPS]], a file or URL, - for standard input, screen[:DISPLAY].",
         ],
+        _INPUT,
         ["pair-rights", None, "view", "What --pair gives: view or view,input."],
         _EVENTS,
         _RECORD,
@@ -141,6 +149,7 @@ class HostOptions(_TimedOptions):
         super().postOptions()
         _number(self, "port", _port, _PORT)
         _number(self, "tls-port", _port, _PORT)
+        _checkInput(self)
         try:
             self["pair-rights"] = parseRights(self["pair-rights"])
         except LocalError as error:
@@ -265,6 +274,7 @@ class DemoOptions(_TimedOptions):
         _RECORD,
         ["web", None, "0", "Serve the page on [ADDR:]PORT; 0: a free one; or none."],
         _DURATION,
+        _INPUT,
         ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
     ]
 
@@ -274,6 +284,7 @@ class DemoOptions(_TimedOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
+        _checkInput(self)
         if self["weather"] is not None:
             try:
                 self.script = parseScript(self["weather"])
@@ -319,6 +330,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     allowInput=tuple(chosen.allowedInput),
                     pair=bool(chosen["pair"]),
                     pairRights=chosen["pair-rights"],
+                    input=chosen["input"],
                 ),
                 sys.stdout,
                 sys.stderr,
@@ -343,7 +355,12 @@ def makeProgram(options: Any, reactor: Any) -> Program:
             )
         case _:
             return DemoProgram(
-                reactor, sys.stdout, sys.stderr, **common, script=chosen.script
+                reactor,
+                sys.stdout,
+                sys.stderr,
+                **common,
+                script=chosen.script,
+                input=chosen["input"],
             )
 
 

@@ -67,5 +67,7 @@ _WORDS: Mapping[str, Callable[[Entry], str]] = {
     "picture": _picture,
     "summary": _summary,
     "error": lambda entry: f"ended: {entry['message']}",
+    "released": lambda entry: f"released {entry['count']} held by it: {entry['cause']}",
     "stats": lambda entry: "",
+    "input": lambda entry: "",
 }

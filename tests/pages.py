@@ -20,7 +20,7 @@ from wsproto import Connection as WebSocketConnection
 from wsproto import ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
 
-from rootstream.errors import LocalError
+from rootstream.errors import LocalError, PeerClosed
 from rootstream.eventlog import EventLog
 from rootstream.protocol.events import AudioFrame, InputEvent, VideoFrame
 from rootstream.status import PeerStatus, ProgramStatus
@@ -79,12 +79,14 @@ class FakeProgram:
         self.peers: tuple[PeerStatus, ...] = (peerStatus(),)
         self.asked: list[Mapping[str, Any]] = []
         self.inputs: list[list[InputEvent]] = []
+        self.released = 0
         self.pending: Deferred[Any] = Deferred()
         self.commands: dict[str, Callable[[Mapping[str, Any]], Deferred[Any]]] = {
             "drill": self._note,
             "peers": self._note,
             "control": lambda asked: self.pending,
             "record": self._refuse,
+            "weather": self._refuseRemote,
             "events": self._break,
         }
 
@@ -94,6 +96,9 @@ class FakeProgram:
 
     def _refuse(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         raise LocalError("choose another name, not <b>this</b>")
+
+    def _refuseRemote(self, asked: Mapping[str, Any]) -> Deferred[Any]:
+        raise PeerClosed("the host went away")
 
     def _break(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         raise ZeroDivisionError
@@ -111,6 +116,9 @@ class FakeProgram:
         self.inputs.append(list(events))
         if not events:
             raise LocalError("nobody takes input")
+
+    def releaseInput(self) -> None:
+        self.released += 1
 
 
 class Wire(StringTransport):

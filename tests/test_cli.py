@@ -278,3 +278,24 @@ class RunningTests(SynchronousTestCase):
                 ("controlStream", "there", ("all", "fps", "30"), {}),
             ],
         )
+
+
+class PeersTests(SynchronousTestCase):
+    """
+    ``rootstream peers``.
+    """
+
+    def test_peers(self) -> None:
+        """
+        It hands its words over, with the home, and exits as that says.
+        """
+        tended: list[Any] = []
+
+        def tend(home: Path, words: Any, out: Any, err: Any) -> int:
+            tended.append((home, tuple(words)))
+            return 7
+
+        self.patch(rootstream.cli, "tendPeers", tend)
+        self.assertEqual(main(["peers", "--home", "/h", "revoke", "Anna"]), 7)
+        self.assertEqual(main(["peers", "--home", "/h"]), 7)
+        self.assertEqual(tended, [(Path("/h"), ("revoke", "Anna")), (Path("/h"), ())])

@@ -20,12 +20,18 @@ from twisted.trial.unittest import SynchronousTestCase
 import rootstream.connectprogram
 from rootstream.authorized import VIEW, AuthorizedPeers
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
-from rootstream.errors import SinkError
+from rootstream.errors import LocalError, SinkError
 from rootstream.host import Host
 from rootstream.identity import Identity, formatCode, loadOrCreateIdentity
 from rootstream.networks import NetworkMemory
 from rootstream.peersfile import PeersFile
-from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.protocol.events import (
+    AudioFrame,
+    Command,
+    Control,
+    InputEvent,
+    VideoFrame,
+)
 from rootstream.protocol.pairing import Guest
 from rootstream.reception import Reception
 from rootstream.transport.network import Gateway
@@ -216,6 +222,24 @@ class StreamTests(ConnectProgramCase):
         self.assertLess(event["back_after_s"], 3.0)
         self.assertEqual(self.hostReceiver.route[-1], "CONNECTED")
         connection.connectionLost(Failure(ConnectionDone()))
+        self.stop(program)
+
+    def test_input(self) -> None:
+        """
+        What its user does goes to the host, once it is connected, and what is held is
+        let go of when he goes away.
+        """
+        program = self.program()
+        program.releaseInput()
+        self.assertRaises(LocalError, program.sendInput, [InputEvent(1, 30, 1)])
+        program = self.start()
+        program.sendInput([InputEvent(1, 30, 1), InputEvent(0, 0, 0)])
+        program.releaseInput()
+        self.reactor.elapse()
+        self.assertEqual(
+            [(event.kind, event.value) for event in self.hostReceiver.input],
+            [(1, 1), (0, 0), (1, 0), (0, 0)],
+        )
         self.stop(program)
 
     def test_notYetConnected(self) -> None:

@@ -48,6 +48,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.channel",
         "rootstream.protocol.cookies",
         "rootstream.protocol.video",
+        "rootstream.keys",
         "rootstream.weather",
     ),
     (
@@ -108,6 +109,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.pictures",
         "rootstream.status",
         "rootstream.tee",
+        "rootstream.uinput",
         "rootstream.words",
     ),
     ("rootstream.media.encode", "rootstream.media.mp4", "rootstream.peer"),
@@ -120,6 +122,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.media.muxing",
         "rootstream.media.screen",
         "rootstream.media.testsource",
+        "rootstream.forwarder",
         "rootstream.networks",
         "rootstream.orders",
         "rootstream.reception",
@@ -129,6 +132,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "rootstream.dialled",
         "rootstream.host",
+        "rootstream.inputgate",
         "rootstream.media.sinks",
         "rootstream.media.sources",
         "rootstream.overview",

@@ -13,7 +13,13 @@ from rootstream.protocol.constants import (
     UNPROVEN_BURST,
     UNPROVEN_RATE,
 )
-from rootstream.protocol.limiter import LoadMeter, SourceLimiter, Unproven, parseAddress
+from rootstream.protocol.limiter import (
+    Bucket,
+    LoadMeter,
+    SourceLimiter,
+    Unproven,
+    parseAddress,
+)
 
 
 class ParseAddressTests(SynchronousTestCase):
@@ -33,6 +39,27 @@ class ParseAddressTests(SynchronousTestCase):
         The scope of a link-local address is no part of it.
         """
         self.assertEqual(parseAddress("fe80::1%eth0"), parseAddress("fe80::1"))
+
+
+class BucketTests(SynchronousTestCase):
+    """
+    `Bucket` lets a burst through, and after that a rate.
+    """
+
+    def test_burstAndRate(self) -> None:
+        """
+        What is taken is gone, what is refused takes nothing, and a second gives back
+        the rate, up to the burst.
+        """
+        bucket = Bucket(10, 100)
+        self.assertTrue(bucket.take(60, 1000.0))
+        self.assertFalse(bucket.take(41, 1000.0))
+        self.assertTrue(bucket.take(40, 1000.0))
+        self.assertFalse(bucket.take(1, 1000.05))
+        self.assertTrue(bucket.take(1, 1000.1))
+        self.assertFalse(bucket.take(101, 9000.0))
+        self.assertTrue(bucket.take(100, 9000.0))
+        self.assertFalse(bucket.take(1, 9000.0))
 
 
 class SourceLimiterTests(SynchronousTestCase):

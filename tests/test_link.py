@@ -15,6 +15,10 @@ from rootstream.errors import LocalError
 from rootstream.interfaces import Transport
 from rootstream.protocol.constants import (
     BURST_PACKETS,
+    CONTROL_BURST,
+    CONTROL_RATE,
+    INPUT_BURST,
+    INPUT_RATE,
     MAX_BACKLOG,
     MAX_INPUT_EVENTS,
     MAX_OWED_ANSWERS,
@@ -56,7 +60,13 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.frames import Ack, FrameType, encodeAck, encodeClose
 from rootstream.protocol.handshakes import Indices
-from rootstream.protocol.link import GOODBYE, SOURCE_ENDED, Link, wallClock
+from rootstream.protocol.link import (
+    GOODBYE,
+    PROTOCOL_VIOLATION,
+    SOURCE_ENDED,
+    Link,
+    wallClock,
+)
 from rootstream.protocol.video import chunk
 from tests.wire import Side, Wire, WirePath, credentials
 
@@ -469,6 +479,57 @@ class SendTests(SynchronousTestCase):
                     seed,
                 )
             self.assertTrue(wire.a.linkTo(wire.b).drained)
+
+    def test_flood(self) -> None:
+        """
+        A peer that sends more input or commands than anybody does loses the session;
+        what it sent before is delivered (F73).
+        """
+        for what, most, rate in (
+            ([InputEvent(2, 0, 1)] * MAX_INPUT_EVENTS, INPUT_BURST, INPUT_RATE),
+            (Control(Command.PAUSE), CONTROL_BURST, CONTROL_RATE),
+        ):
+            wire = Wire()
+            a, _ = wire.connect()
+            size = len(what) if isinstance(what, list) else 1
+            kinds = InputReceived | ControlReceived
+            began = wire.now
+            while not wire.b.eventsOf(Closed):
+                for _ in range(50):
+                    a.send(what, wire.now)
+                wire.pump(wire.a)
+                wire.run(0.1)
+                allowed = most + rate * (wire.now - began)
+                came = [each for each in wire.b.events if isinstance(each, kinds)]
+                self.assertLessEqual(size * len(came), allowed)
+            self.assertGreater(size * (len(came) + 1), most)
+            (closed,) = wire.b.eventsOf(Closed)
+            self.assertEqual(closed.code, PROTOCOL_VIOLATION)
+            self.assertIn("too much", closed.text)
+
+    def test_heldKey(self) -> None:
+        """
+        A key that is down is not forgotten by whoever sent it: he is heard at least
+        every 0.2 s until it is up, although nothing else flows; the other side knows
+        how long he was silent.
+        """
+        wire = Wire()
+        a, b = wire.connect()
+        wire.run(10)
+        self.assertGreater(b.silence(wire.now), 1.0)
+        longest: list[float] = []
+        for value in (1, 0):
+            send(wire, wire.a, [InputEvent(1, 30, value), InputEvent(0, 0, 0)])
+            self.assertEqual(a.inputWaiting, 1)
+            wire.run(7)
+            self.assertEqual(a.inputWaiting, 0)
+            longest.append(0.0)
+            for _ in range(300):
+                wire.run(0.01)
+                longest[-1] = max(longest[-1], b.silence(wire.now))
+        self.assertLess(longest[0], 0.2)
+        self.assertGreater(longest[1], 1.0)
+        self.assertEqual(b.peerInstance, a.instance)
 
     def test_acrossSilence(self) -> None:
         """
@@ -993,6 +1054,22 @@ class KeysTests(SynchronousTestCase):
         under = before.session.remoteIndex.to_bytes(4, "little")
         acks = [each for each in wire.a.packets(TYPE_DATA) if each[1:5] == under]
         self.assertEqual(len(acks), 1)
+
+    def test_twoInABatch(self) -> None:
+        """
+        A batch may have packets of the session before and of the one that is.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        before = wire.a.session(wire.b)
+        rekey(wire)
+        wire.run(0.5)
+        after = wire.a.session(wire.b)
+        self.assertIsNot(before, after)
+        packets = [*before.sealMany([PING, PING]), *after.sealMany([PING])]
+        received = link.status().bytesReceived
+        wire.b.node.receive(packets, pathTo(wire.a), wire.now)
+        self.assertEqual(link.status().bytesReceived - received, sum(map(len, packets)))
 
     def test_manyRekeys(self) -> None:
         """

@@ -262,6 +262,28 @@ class PairingTests(ReceptionCase):
             self.failureResultOf(pairing, CancelledError)
             self.reactor.elapse(PAIRING_TIME + 7.0)
 
+    def test_cancelledDuringTheGoodbye(self) -> None:
+        """
+        Giving up when all but the goodbye is done is giving up.
+        """
+        goodbyes: list[Deferred[None]] = []
+        real = Peer.close
+
+        def slow(peer: Peer, text: str = "", code: int = 0) -> Deferred[None]:
+            real(peer, text, code)
+            goodbyes.append(Deferred())
+            return goodbyes[-1]
+
+        self.patch(Peer, "close", slow)
+        pairing = self.pair()
+        self.reactor.elapse(1.0)
+        self.assertNoResult(pairing)
+        pairing.cancel()
+        self.failureResultOf(pairing, CancelledError)
+        for goodbye in goodbyes:
+            goodbye.callback(None)
+        self.patch(Peer, "close", real)
+
     def test_badPhrase(self) -> None:
         """
         What is no phrase is not even sent.
@@ -352,10 +374,10 @@ class StrangerTests(ReceptionCase):
         self.peersFile.add(
             identity(1).key, formatCode(identity(1).key, None), INPUT, ""
         )
-        self.reception.phrase = None
         connecting = self.connect()
         self.reactor.elapse(0.2)
         there = self.successResultOf(connecting)
+        self.reception.phrase = None
         there.pair(b"\1" + bytes(64))
         self.reactor.elapse(0.5)
         self.assertTrue(there.connected)

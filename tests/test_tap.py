@@ -83,6 +83,7 @@ class OptionsTests(SynchronousTestCase):
                 "allow-any": 0,
                 "pair": 0,
                 "pair-rights": VIEW,
+                "input": "off",
             },
         )
         self.assertEqual(options.allowed, [])
@@ -115,6 +116,7 @@ class OptionsTests(SynchronousTestCase):
                 "allow-any": 1,
                 "pair": 0,
                 "pair-rights": VIEW,
+                "input": "off",
             },
         )
         self.assertEqual(options.allowed, [identity(2).key, identity(3).key])
@@ -205,6 +207,19 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options.script, parseScript("5s: block udp"))
         self.assertRefused("no such weather: 'rain'", "demo", "--weather", "1s: rain")
         self.assertRefused("script is empty", "demo", "--weather", "")
+
+    def test_input(self) -> None:
+        """
+        What becomes of input is one of three, and nothing unless it is said.
+        """
+        for program in ("host", "demo"):
+            options = parsed(program).subOptions
+            self.assertEqual(options["input"], "off")
+            options = parsed(program, "--input", "uinput").subOptions
+            self.assertEqual(options["input"], "uinput")
+            self.assertRefused(
+                "takes off, log, uinput, not 'on'", program, "--input", "on"
+            )
 
     def test_badPorts(self) -> None:
         """
@@ -340,6 +355,8 @@ class MakeTests(SynchronousTestCase):
         program = self.make("demo", "--weather", "0s: block udp")
         self.assertIsInstance(program, DemoProgram)
         self.assertEqual(program._forecast.nextTimer(), 0.0)
+        program = self.make("demo", "--input", "log")
+        self.assertEqual(program._input, "log")
 
     def test_makeService(self) -> None:
         """

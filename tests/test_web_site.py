@@ -9,15 +9,19 @@ import json
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
 
+import rootstream.web.server
 from rootstream.errors import LocalError
 from rootstream.web.address import WebAddress, parseWebAddress
 from rootstream.web.door import GRACE, IDLE_TIME, MAX_ALL, MAX_HTTP, REQUEST_TIME
 from rootstream.web.files import loadFiles
-from rootstream.web.guard import TOKEN_FILE, Guard, homeToken, newToken
+from rootstream.web.guard import TOKEN_FILE, Guard, Refused, homeToken, newToken
+from rootstream.web.server import WebServer
 from rootstream.web.site import MAX_BODY
-from tests.pages import ORIGIN, UPGRADE, PageTestCase
+from tests.pages import ORIGIN, UPGRADE, FakeProgram, PageTestCase
 
 
 class AddressTests(SynchronousTestCase):
@@ -82,6 +86,57 @@ class TokenTests(SynchronousTestCase):
             for secret in (token, Guard(token).cookie, Guard(token).csrf)
         }
         self.assertEqual(len(secrets), 6)
+
+
+class HostNamesTests(SynchronousTestCase):
+    """
+    Tests for the names that a page has.
+    """
+
+    def test_names(self) -> None:
+        """
+        Browsers leave out port 80, and write IPv6 in brackets.
+        """
+        guard = Guard(newToken())
+        for address, port, host in (
+            ("192.0.2.1", 80, b"192.0.2.1"),
+            ("192.0.2.1", 80, b"192.0.2.1:80"),
+            ("::1", 8080, b"[::1]:8080"),
+            ("::1", 80, b"localhost"),
+        ):
+            headers = Headers({b"Host": [host]})
+            self.assertEqual(guard.checkHost(headers, address, port), host)
+        for hosts in ([], [b"::1"], [b"[::1]"], [b"[::1]:8080", b"[::1]:8080"]):
+            headers = Headers({b"Host": hosts})
+            error = self.assertRaises(Refused, guard.checkHost, headers, "::1", 8080)
+            self.assertEqual(error.status, 421)
+
+    def test_link(self) -> None:
+        """
+        The link to a page on all addresses has one that others can reach.
+        """
+        self.patch(rootstream.web.server, "guessHost", lambda: "198.51.100.7")
+        for host, start in (
+            ("0.0.0.0", "http://198.51.100.7:8080/?token="),
+            ("192.0.2.1", "http://192.0.2.1:8080/?token="),
+            ("::1", "http://[::1]:8080/?token="),
+        ):
+            server = WebServer(
+                MemoryReactorClock(), FakeProgram(), WebAddress(host, 8080), None
+            )
+            self.assertTrue(server.open().startswith(start))
+            self.successResultOf(server.close())
+
+    def test_onlyAName(self) -> None:
+        """
+        Where the machine knows only its name, the link is for this machine.
+        """
+        self.patch(rootstream.web.server, "guessHost", lambda: "desk")
+        server = WebServer(
+            MemoryReactorClock(), FakeProgram(), WebAddress("0.0.0.0", 8080), None
+        )
+        self.assertIn("http://127.0.0.1:8080/", server.open())
+        self.successResultOf(server.close())
 
 
 class LettingInTests(PageTestCase):
@@ -276,6 +331,14 @@ class PagesTests(PageTestCase):
         self.assertEqual(headers["Content-Type"], "application/json")
         self.assertIn("choose another", json.loads(body)["error"])
 
+    def test_refusedByThePeer(self) -> None:
+        """
+        So is what the other side did not let happen.
+        """
+        status, _, body = self.ask("/api/weather", "POST", b"{}")
+        self.assertEqual(status, 409)
+        self.assertEqual(json.loads(body)["error"], "the host went away")
+
     def test_brokenCommand(self) -> None:
         """
         A fault of ours is logged, and not told.
@@ -332,10 +395,11 @@ class LimitsTests(PageTestCase):
         self.clock.advance(IDLE_TIME - 1)
         self.assertEqual(self.ask("/", wire=wire)[0], 200)
         self.clock.advance(IDLE_TIME - 1)
-        wire.send(b"G")
-        self.clock.advance(REQUEST_TIME - 1)
+        for byte in b"GET /":
+            wire.send(bytes([byte]))
+            self.clock.advance(REQUEST_TIME / 5 - 0.1)
         self.assertFalse(wire.lost)
-        self.clock.advance(1)
+        self.clock.advance(0.5)
         self.assertTrue(wire.lost)
 
     def test_slowAnswer(self) -> None:
@@ -359,6 +423,7 @@ class LimitsTests(PageTestCase):
             + b"x" * 60000
         )
         self.assertEqual(wire.takeAnswer()[0], 413)
+        wire.protocol.wrappedProtocol.dataReceived = self.fail
         for _ in range(20):
             wire.send(b"x" * 60000)
         self.assertEqual(wire.value(), b"")

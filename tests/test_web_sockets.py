@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from wsproto.events import BytesMessage, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from rootstream.protocol.events import AudioFrame, InputEvent, VideoFrame
 from rootstream.web.door import CLOSE_TIME, MAX_MESSAGE, MAX_SOCKETS
@@ -85,18 +86,20 @@ class EventsTests(SocketTestCase):
                 "history": [dict(entry)],
                 "weather": False,
                 "input": True,
-                "commands": ["control", "drill", "events", "record"],
+                "commands": ["control", "drill", "events", "record", "weather"],
             },
         )
 
     def test_events(self) -> None:
         """
-        Events come at once, but measurements do not; the status comes each second.
+        Events come at once, but neither measurements nor what somebody types; the
+        status comes each second.
         """
         wire = self.openSocket("/api/events")
         wire.takeMessages()
         entry = self.program.events.write("network", cause="a cable")
         self.program.events.write("stats", "aaaa", fps=30)
+        self.program.events.write("input", "aaaa", events=[[1, 30, 1]])
         self.assertEqual(wire.takeMessages(), [{**entry, "type": "event"}])
         self.clock.advance(1)
         (status,) = wire.takeMessages()
@@ -109,7 +112,7 @@ class EventsTests(SocketTestCase):
         """
         wire = self.openSocket("/api/events")
         wire.takeMessages()
-        self.program.events.write("state", "aaaa", text="<script>\u202e\u2028")
+        self.program.events.write("error", text="<script>\u202e\u2028")
         self.assertNotIn("\u202e".encode(), wire.value())
         self.assertEqual(wire.takeMessages()[0]["text"], "<script>\u202e\u2028")
 
@@ -337,7 +340,8 @@ class StreamTests(SocketTestCase):
         self.clock.advance(MAX_BEHIND)
         tee.video(delta())
         self.assertEqual(len(wire.takeMessages()), 1)
-        self.clock.advance(0.01)
+        self.clock.advance(KEY_FRAME_WAIT)
+        tee.audio(AudioFrame(b"opus", 9))
         tee.video(delta())
         tee.audio(AudioFrame(b"opus", 9))
         tee.video(key())
@@ -388,6 +392,27 @@ class StreamTests(SocketTestCase):
             wire.takeMessages(), [{"type": "impaired"}, {"type": "recovered"}]
         )
 
+    def test_impairedBefore(self) -> None:
+        """
+        So is a page that comes later, or that had no room for it.
+        """
+        early = self.watching()
+        self.full(early)
+        self.program.events.write("impaired", "aaaa", cause="silent")
+        late = self.watch()
+        self.assertEqual(late.takeMessages(), [{"type": "impaired"}])
+        self.assertEqual(early.takeMessages(), [])
+        self.empty(early)
+        self.assertEqual(early.takeMessages(), [{"type": "impaired"}])
+        states = ("CONNECTED", "DISCONNECTED", "CONNECTED")
+        for old, new in pairwise(states):
+            self.assertEqual(late.value(), b"")
+            self.program.events.write(
+                "state", "aaaa", **{"from": old, "to": new, "cause": "x"}
+            )
+        for wire in (early, late):
+            self.assertEqual(wire.takeMessages(), [{"type": "recovered"}])
+
     def test_input(self) -> None:
         """
         What is pressed in the page goes to the program, once and in order.
@@ -405,6 +430,18 @@ class StreamTests(SocketTestCase):
             ],
         )
         self.assertFalse(wire.lost)
+
+    def test_closedPage(self) -> None:
+        """
+        When a page is gone that sent input, all that is held is let go of; one that
+        only watched changes nothing.
+        """
+        self.watching().hangUp()
+        self.assertEqual(self.program.released, 0)
+        wire = self.watching()
+        wire.say({"type": "input", "events": [[1, 30, 1]]})
+        wire.hangUp()
+        self.assertEqual(self.program.released, 1)
 
     def test_keyFrame(self) -> None:
         """
@@ -469,6 +506,42 @@ class StreamTests(SocketTestCase):
             self.clock.advance(0)
         self.program.tee.video(delta())
         self.assertEqual(len(other.takeMessages()), 1)
+
+    def test_faultOfOurs(self) -> None:
+        """
+        A fault of ours ends that connection, and is logged; the stream goes on.
+        """
+        other, wire = self.watching(), self.watch()
+
+        def wrong(events: object) -> None:
+            raise ZeroDivisionError
+
+        self.program.sendInput = wrong  # type: ignore[method-assign]
+        wire.say({"type": "input", "events": []})
+        self.assertTrue(wire.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.program.tee.video(delta())
+        self.assertEqual(len(other.takeMessages()), 1)
+
+    def test_afterTheClose(self) -> None:
+        """
+        What comes after a page's own close is nobody's business.
+        """
+        wire = self.watching()
+        wire.loseConnection = lambda: None  # type: ignore[method-assign]
+        wire.sendMessage(CloseConnection(1000))
+        wire.send(b"\x81\x80\0\0\0\0")
+        self.assertTrue(wire.lost)
+
+    def test_connectionEnds(self) -> None:
+        """
+        Nothing is sent once the connection says that it ends.
+        """
+        wire = self.watching()
+        assert wire.producer is not None
+        wire.producer.stopProducing()
+        self.program.tee.video(delta())
+        self.assertEqual(wire.takeMessages(), [])
 
     def test_endlessMessage(self) -> None:
         """

@@ -57,6 +57,12 @@ class DescribeTests(SynchronousTestCase):
                 "suspect",
                 {"transport": "udp", "cause": "no acknowledgement for 0.15 s"},
             ),
+            (
+                "released 2 held by it: nothing heard for 0.5 s",
+                "released",
+                {"count": 2, "cause": "nothing heard for 0.5 s"},
+            ),
+            ("", "input", {"events": [[1, 30, 1]]}),
             ("not heard: UDP is silent", "impaired", {"cause": "UDP is silent"}),
             ("back: heard again", "recovered", {"cause": "heard again"}),
             ("attempt 2 of 10 in 0.2 s", "attempt", {"n": 2, "of": 10, "wait_s": 0.2}),

@@ -16,6 +16,10 @@ from rootstream.interfaces import IPath
 from rootstream.protocol import frames
 from rootstream.protocol.channel import ReliableReceiver, ReliableSender
 from rootstream.protocol.constants import (
+    CONTROL_BURST,
+    CONTROL_RATE,
+    INPUT_BURST,
+    INPUT_RATE,
     KEYFRAME_REQUEST_INTERVAL,
     MAX_OWED_ANSWERS,
     MIN_DATA,
@@ -36,6 +40,7 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.frames import FrameType
 from rootstream.protocol.health import ClockOffset, Jitter, RoundTrip
+from rootstream.protocol.limiter import Bucket
 from rootstream.protocol.recovery import SentPackets
 from rootstream.protocol.video import Reassembler
 
@@ -103,6 +108,14 @@ class Heard:
     close: CloseReceived | None = None
 
 
+def _limit(limit: Bucket, count: int, what: str, now: float) -> None:
+    """
+    Whoever sends that much does it on purpose.
+    """
+    if not limit.take(count, now):
+        raise BadPacket(f"too much {what}")
+
+
 class Inbox:
     """
     The frames of one peer, read; and the messages to it that it may not miss.
@@ -121,6 +134,8 @@ class Inbox:
         self._video = Reassembler()
         self._inputIn = ReliableReceiver()
         self._controlIn = ReliableReceiver()
+        self._inputLimit = Bucket(INPUT_RATE, INPUT_BURST)
+        self._controlLimit = Bucket(CONTROL_RATE, CONTROL_BURST)
         self._inputOut = ReliableSender()
         self._controlOut = ReliableSender()
         self._pings: list[int] = []
@@ -209,9 +224,12 @@ class Inbox:
                     events.append(AudioReceived(frames.decodeAudio(body)))
                 case FrameType.INPUT:
                     for message in self._ordered(self._inputIn, body):
-                        events.append(InputReceived(frames.decodeInput(message)))
+                        inputs = frames.decodeInput(message)
+                        _limit(self._inputLimit, len(inputs), "INPUT", now)
+                        events.append(InputReceived(inputs))
                 case FrameType.CONTROL:
                     for message in self._ordered(self._controlIn, body):
+                        _limit(self._controlLimit, 1, "CONTROL", now)
                         events.append(ControlReceived(frames.decodeControl(message)))
                 case FrameType.ACK:
                     ack = frames.decodeAck(body)
@@ -318,6 +336,13 @@ class Inbox:
         Send a control command; raises `LocalError` when it is out of range.
         """
         self._controlOut.push(frames.encodeControl(control), now)
+
+    @property
+    def inputWaiting(self) -> int:
+        """
+        How many INPUT messages the peer has not acknowledged.
+        """
+        return len(self._inputOut)
 
     @property
     def unacknowledged(self) -> int:

@@ -1,5 +1,6 @@
 """
-How much work strangers may cause: a rate for each source, and one for all.
+How much work others may cause: strangers by a rate for each source and one for all,
+and a peer by a `Bucket` for each kind of message.
 
 A source is an IPv4 address or an IPv6 /64, since whoever has one address of a
 /64 has them all.  A source means something only after a cookie has shown that it
@@ -23,7 +24,7 @@ from rootstream.protocol.constants import (
     UNPROVEN_RATE,
 )
 
-__all__ = ["LoadMeter", "SourceLimiter", "Unproven", "parseAddress"]
+__all__ = ["Bucket", "LoadMeter", "SourceLimiter", "Unproven", "parseAddress"]
 
 
 def parseAddress(host: str) -> IPv4Address | IPv6Address:
@@ -34,6 +35,30 @@ def parseAddress(host: str) -> IPv4Address | IPv6Address:
     address = ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
+
+
+class Bucket:
+    """
+    So many a second, and at most ``burst`` at once.
+    """
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = 0.0
+
+    def take(self, count: int, now: float) -> bool:
+        """
+        Whether there may be ``count`` more now; if so, that uses them up.
+        """
+        left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        allowed = count <= left
+        self._left = left - count if allowed else left
+        return allowed
 
 
 class SourceLimiter:

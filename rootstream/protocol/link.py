@@ -36,6 +36,8 @@ from rootstream.protocol.constants import (
 )
 from rootstream.protocol.drill import Drill
 from rootstream.protocol.events import (
+    EV_ABS,
+    EV_KEY,
     AudioFrame,
     Closed,
     Control,
@@ -157,6 +159,8 @@ class Link:
         # What the sessions that are gone had counted.
         self._gone = [0, 0, 0]
         self._drill: Drill | None = None
+        #: Kind and code of what our input has left down, or away from its centre.
+        self._held: frozenset[tuple[int, int]] = frozenset()
 
     # --- towards us ---
 
@@ -184,6 +188,26 @@ class Link:
         All paths that the peer was heard on, or that we made ahead of need.
         """
         return tuple(state.path for state in self._paths)
+
+    @property
+    def peerInstance(self) -> int | None:
+        """
+        The peer's random number for this conversation; None before it is known.
+        """
+        return self._peerInstance
+
+    @property
+    def inputWaiting(self) -> int:
+        """
+        How many messages of input have not arrived yet, as far as we know.
+        """
+        return self._inbox.inputWaiting
+
+    def silence(self, now: float) -> float:
+        """
+        Seconds since anything authentic came from the peer, or since the beginning.
+        """
+        return now - self._liveness.lastHeard
 
     @property
     def clockOffset(self) -> int | None:
@@ -265,7 +289,20 @@ class Link:
                 self._inbox.pushControl(media, now)
             case _:
                 self._inbox.pushInput(media, now)
+                self._hold(media, now)
         return True
+
+    def _hold(self, events: Sequence[InputEvent], now: float) -> None:
+        """
+        Note what input has put down: until it is up, the peer has to hear us.
+        """
+        for event in events:
+            if event.kind in (EV_KEY, EV_ABS):
+                # No set that changes: one that is empty takes 0.2 kB, in each peer.
+                self._held -= {(event.kind, event.code)}
+                if event.value:
+                    self._held |= {(event.kind, event.code)}
+        self._liveness.hold(bool(self._held), now)
 
     def _sendVideo(self, frame: VideoFrame, now: float) -> bool:
         if not self.established:

@@ -59,18 +59,24 @@ def homeToken(home: Path) -> str:
     Raises `IdentityError` when others may read it, or it cannot be written.
     """
     with Home(home, create=True) as directory:
-        for _ in range(2):
-            found = directory.read(TOKEN_FILE, 64, secret=True)
-            if found is not None and _TOKEN.fullmatch(found.decode("latin-1").strip()):
-                return found.decode().strip()
+        token = _tokenOf(directory)
+        if token is None:
+            fresh = newToken()
             directory.publish(
                 TOKEN_FILE,
-                newToken().encode() + b"\n",
+                fresh.encode() + b"\n",
                 0o600,
-                replace=found is not None,
+                replace=directory.exists(TOKEN_FILE),
             )
-        found = directory.read(TOKEN_FILE, 64, secret=True)
-        return (found or b"").decode("latin-1").strip() or newToken()
+            # Another program of this home may have been first.
+            token = _tokenOf(directory) or fresh
+        return token
+
+
+def _tokenOf(directory: Home) -> str | None:
+    found = directory.read(TOKEN_FILE, 64, secret=True) or b""
+    token = found.decode("latin-1").strip()
+    return token if _TOKEN.fullmatch(token) else None
 
 
 class Guard:

@@ -59,3 +59,8 @@ class Served(Protocol):
         """
         Keys and the like, for the host.
         """
+
+    def releaseInput(self) -> None:
+        """
+        Let go of all keys that were sent down.
+        """

@@ -180,7 +180,9 @@ class WebServer:
 
     def _happened(self, entry: Entry) -> None:
         self._metrics.happened(entry)
-        if entry["event"] != "stats":
+        self._stream.happened(entry)
+        # Measurements come with the status; what is typed is nobody else's business.
+        if entry["event"] not in ("stats", "input"):
             for socket in tuple(self._sockets):
                 socket.happened(entry)
 

@@ -273,12 +273,15 @@ class StreamSocket(Socket):
         self._served = served
         self._begun = False
         self._codec: str | None = None
+        self._typed = False
+        self._impaired = False
         self.dropped = 0
 
     def opened(self) -> None:
         """
         It begins.
         """
+        self._tellImpaired()
         self._stream.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -286,7 +289,17 @@ class StreamSocket(Socket):
         The page is gone.
         """
         self._stream.remove(self)
+        if self._typed:
+            # Whoever held a key there cannot let go of it any more.
+            self._served.releaseInput()
         super().connectionLost(reason)
+
+    def resumeProducing(self) -> None:
+        """
+        All is sent.
+        """
+        super().resumeProducing()
+        self._tellImpaired()
 
     @property
     def wantsKeyFrame(self) -> bool:
@@ -327,8 +340,13 @@ class StreamSocket(Socket):
         """
         An event; the page need not read all to know that the host is not heard.
         """
-        if entry["event"] in ("impaired", "recovered") and self._fullSince is None:
-            self.sendText(dumps({"type": entry["event"]}))
+        self._tellImpaired()
+
+    def _tellImpaired(self) -> None:
+        if self._impaired != self._stream.impaired and self._fullSince is None:
+            self._impaired = self._stream.impaired
+            word = "impaired" if self._impaired else "recovered"
+            self.sendText(dumps({"type": word}))
 
     def said(self, message: object) -> None:
         """
@@ -348,6 +366,7 @@ class StreamSocket(Socket):
         # The host has not granted it, or is not there: the page sees both.
         with contextlib.suppress(RootstreamError):
             self._served.sendInput(events)
+            self._typed = True
 
 
 def _inputEvent(given: object) -> InputEvent:

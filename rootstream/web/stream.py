@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from rootstream.eventlog import Entry
 from rootstream.media.h264 import parameterSets
 from rootstream.protocol.events import AudioFrame, VideoFrame
 from rootstream.web.served import Served
@@ -85,6 +86,8 @@ class Watcher(Protocol):
 class Stream:
     """
     Takes the stream of a program while somebody watches it.
+
+    :ivar impaired: whether the host is not heard.
     """
 
     def __init__(self, served: Served, now: Callable[[], float]) -> None:
@@ -93,6 +96,7 @@ class Stream:
         self._watchers: dict[Watcher, None] = {}
         self._asked = 0.0
         self._codec: str | None = None
+        self.impaired = False
 
     def add(self, watcher: Watcher) -> None:
         """
@@ -122,6 +126,16 @@ class Stream:
         if now - self._asked >= KEY_FRAME_WAIT:
             self._asked = now
             self._served.wantKeyFrame()
+
+    def happened(self, entry: Entry) -> None:
+        """
+        An event.
+        """
+        if entry["event"] in ("impaired", "recovered"):
+            self.impaired = entry["event"] == "impaired"
+        elif entry["event"] == "state" and entry["to"] == "CONNECTED":
+            # By a new session; the old one did not recover.
+            self.impaired = False
 
     def video(self, frame: VideoFrame) -> None:
         """

@@ -91,8 +91,6 @@ class BrowserTestCase(ProgramTestCase):
     was told.
     """
 
-    timeout = 120
-
     def setUp(self) -> None:
         self._browser = _browser()
         super().setUp()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.browser.chromium import DESKTOP, PHONE, BrowserTestCase, linkOf, measured
-from tests.integration.programs import freePort
+from tests.integration.programs import freePort, waitUntil
 
 #: Notes of each picture drawn: its number and age by its own blocks, and how far it is
 #: from the sound, in milliseconds.
@@ -34,6 +34,12 @@ SKEW = 40
 #: Seconds that the picture may stop when UDP is blocked, on a busy machine too.
 MOST_STOPPED = 2.0
 LARGEST_PAGE = 300_000
+EV_KEY = 1
+#: Keys, and their numbers in input-event-codes.h.
+TYPED = {
+    **{"r": 19, "o": 24, "t": 20, "s": 31, "e": 18, "a": 30, "m": 50},
+    **{"ArrowUp": 103, "F5": 63, "Enter": 28, "Backspace": 14, " ": 57, "/": 53},
+}
 
 
 class DemoTests(BrowserTestCase):
@@ -203,6 +209,43 @@ class DemoTests(BrowserTestCase):
         self.assertEqual(page.evaluate("sent.at(-1)"), [0, 0, 0])
         self.untilText(page, "#capture", "Click the picture")
 
+    def test_keysReachTheHost(self) -> None:
+        """
+        What is typed on the picture arrives at the host once each and in order, also
+        while UDP is being blocked; Esc is not sent but leaves, and a key that is down
+        then comes up.
+        """
+        page = self.open("--input", "log")
+
+        def arrived() -> list[list[int]]:
+            return [
+                [code, value]
+                for entry in self.program.events("input")
+                for kind, code, value in entry["events"]
+                if kind == EV_KEY
+            ]
+
+        page.click("#screen")
+        self.untilText(page, "#capture", "Esc leaves")
+        page.evaluate("document.querySelector('#weather-buttons button').click()")
+        for key in TYPED:
+            page.keyboard.press(key)
+            page.wait_for_timeout(40)
+        page.keyboard.down("Shift")
+        page.keyboard.press("Escape")
+        self.untilText(page, "#capture", "Click the picture")
+        page.keyboard.press("x")
+        pressed = [[code, value] for code in TYPED.values() for value in (1, 0)]
+        expected = [*pressed, [42, 1], [42, 0]]
+
+        def complete() -> bool:
+            page.wait_for_timeout(50)
+            return len(arrived()) >= len(expected)
+
+        waitUntil(complete, f"{len(expected)} keys at the host")
+        page.wait_for_timeout(500)
+        self.assertEqual(arrived(), expected)
+
     def test_anotherDemo(self) -> None:
         """
         When the demo ends, the page says so and goes on trying; from the next demo,
@@ -210,7 +253,7 @@ class DemoTests(BrowserTestCase):
         """
         port = str(freePort())
         program = self.start("demo", "--web", port)
-        page = self.openPage(linkOf(program), complains="ERR_CONNECTION_REFUSED|403")
+        page = self.openPage(linkOf(program), complains="net::ERR_|403")
         self.untilText(page, "#line", "Connected")
         program.kill()
         self.untilText(page, "#line", "does not answer. Trying again in 0.5 s")

@@ -4,8 +4,13 @@ The pages of a host and of a viewer.
 
 from __future__ import annotations
 
+import re
+
+from rootstream.identity import formatCode
 from tests.browser.chromium import BrowserTestCase, linkOf
 from tests.integration.programs import freePort
+
+HOSTILE = "<img src=none onerror=alert(1)>"
 
 
 class ProgramsTests(BrowserTestCase):
@@ -36,6 +41,21 @@ class ProgramsTests(BrowserTestCase):
         self.screenshot(there, "dashboard", whole=True)
         self.assertAccessible(there)
 
+    def test_namesAreText(self) -> None:
+        """
+        A name is text on the page, whatever is in it.
+        """
+        code = formatCode(self.viewer.key, None)
+        peers = self.directory / "hosting" / "peers"
+        peers.write_text(f"{code} {HOSTILE}\n")
+        peers.chmod(0o600)
+        host, port = self.startHost("test:320x180@10", "--web", "0")
+        self.startViewer(port, "--sink", "null")
+        page = self.openPage(linkOf(host))
+        self.untilText(page, "#peers h3", "^" + re.escape(HOSTILE) + "$")
+        self.untilText(page, "#legend", re.escape(HOSTILE))
+        self.assertEqual(page.evaluate("document.images.length"), 0)
+
     def test_restart(self) -> None:
         """
         A page outlives its host: it says that the host does not answer, and when the
@@ -43,7 +63,7 @@ class ProgramsTests(BrowserTestCase):
         """
         web = str(freePort())
         host, port = self.startHost("test:320x180@10", "--web", web)
-        page = self.openPage(linkOf(host), complains="ERR_CONNECTION_REFUSED")
+        page = self.openPage(linkOf(host), complains="net::ERR_")
         self.untilText(page, "#line", "Connected")
         host.kill()
         self.untilText(page, "#line", "does not answer")

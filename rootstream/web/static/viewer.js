@@ -130,7 +130,8 @@ export class Viewer {
     this.number("Round trip", amount(peer?.rtt_ms, 1, "ms"));
     this.number("Loss", percent(peer?.loss));
     this.number("Screen latency", amount(latency, 0, "ms"));
-    this.number("Sound", skew === null ? "off" : `${amount(Math.abs(skew), 0, "ms")} ${skew < 0 ? "ahead" : "behind"}`);
+    const silence = this.sound.isOn ? "waiting" : "off";
+    this.number("Sound", skew === null ? silence : `${amount(Math.abs(skew), 0, "ms")} ${skew < 0 ? "ahead" : "behind"}`);
     if (mark === null) return;
     this.number("Frame", String(mark.number));
     this.number("Its age", amount(age(mark.millis), 0, "ms"));

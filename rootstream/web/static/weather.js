@@ -55,6 +55,7 @@ export class Weather {
     if (this.since === null || this.picture === null) return;
     const gap = this.picture.longestGap(this.since) / 1000;
     const words = gap < 0.1 ? "The picture has not stopped." : `The picture stopped for ${amount(gap, 2, "s")} at most, on this screen.`;
+    this.gap.dataset.mood = gap < 1 ? "good" : "wait";
     setText(this.gap, words);
   }
 
