@@ -3,8 +3,8 @@
 moments of chance, so many times, and look at what it left.
 
 The processes are forks of this one, which has no threads: a thousand new interpreters
-would take minutes.  Prints how often the file was there and how often it was not, or the
-first thing that was wrong, and then ends with status 1.
+would take minutes.  Prints how often the file was there and how often it was not, or
+the first thing that was wrong, and then ends with status 1.
 """
 
 from __future__ import annotations
