@@ -11,6 +11,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.mutations import MUTATIONS
+
 ROOT = Path(__file__).resolve().parent.parent
 #: The numbers of the list; the gaps are reserved.
 CASES = sorted(set(range(1, 96)) - {22, 46, 50, 51, 60, 61, 69, 77})
@@ -55,6 +57,23 @@ class TableTests(SynchronousTestCase):
                 found = getattr(getattr(importlib.import_module(module), case), test)
                 self.assertTrue(callable(found), name)
         self.assertEqual(without, AWAITED)
+
+
+class MutationTests(SynchronousTestCase):
+    """
+    Tests for the list of protections that are taken away in turn.
+    """
+
+    def test_textsAreThere(self) -> None:
+        """
+        Each text that is replaced is in its file, once, so each protection is taken
+        away and nothing else is.
+        """
+        self.assertGreaterEqual(len(MUTATIONS), 20)
+        for file, original, replacement, _ in MUTATIONS:
+            text = (ROOT / file).read_text("utf-8")
+            self.assertEqual(text.count(original), 1, (file, original))
+            self.assertNotEqual(original, replacement)
 
 
 class RandomnessTests(SynchronousTestCase):
