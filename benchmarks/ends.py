@@ -39,7 +39,7 @@ PACKETS_A_FRAME = -(-FRAME // 1355)
 #: Frames under way: 2.4 MB, which the viewer's receive buffer holds.  With 8, less than
 #: half went across on a busy machine, whose processes take turns.
 WINDOW = 24
-#: Seconds between two looks whether there is room for more.
+#: Seconds until the next look whether there is room for more, when there was none.
 LOOK = 0.001
 #: A connection refuses frames past 256 KiB.
 BACKLOG = 150_000
@@ -97,7 +97,7 @@ class StockPort:
     """
 
     def __init__(
-        self, reactor: Any, datagrams: PacketDatagrams, skt: Any, connects: bool = False
+        self, reactor: Any, datagrams: PacketDatagrams, skt: Any, **ours: bool
     ) -> None:
         self._reactor = reactor
         self._datagrams = datagrams
@@ -201,9 +201,17 @@ async def stream(
     reactor: Any, peer: rs.Peer, send: Callable[[], None], interval: float, time: float
 ) -> None:
     """
-    Call ``send`` for a while, and say what it took.
+    Call ``send`` for a while, and say what it took.  Without an interval that is as
+    soon as the reactor has had its turn, or after a moment if nothing was sent.
     """
-    sending = LoopingCall(send)
+
+    def once() -> None:
+        before = peer.status().framesSent
+        send()
+        if not interval:
+            sending.interval = 0.0 if peer.status().framesSent > before else LOOK
+
+    sending = LoopingCall(once)
     sending.clock = reactor
     ended = sending.start(interval)
     # A frame that fails must end the measurement, not make it fast.
@@ -250,7 +258,7 @@ async def host(reactor: Any, options: argparse.Namespace) -> None:
     data = os.urandom(FRAME)
     match options.task:
         case "flood":
-            await stream(reactor, peer, lambda: fill(peer, data), LOOK, options.seconds)
+            await stream(reactor, peer, lambda: fill(peer, data), 0.0, options.seconds)
         case "frames":
 
             def one() -> None:

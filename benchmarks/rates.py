@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "page",
     "regression",
+    "renewed",
     "tables",
 ]
 
@@ -389,6 +390,34 @@ def _listTable(lines: Sequence[Sequence[str]]) -> str:
         for place, cell in enumerate(line):
             rows.append(f"   {' ' if place else '*'} - {cell}".rstrip())
     return "\n".join(rows)
+
+
+#: Around what is written into the README.
+BEGIN, END = ".. rates: written by `python -m benchmarks`\n", ".. end of rates\n"
+SUMMARY_HEADINGS = "what", "Mbit/s", "send, CPU s/GB", "receive, CPU s/GB"
+
+
+def renewed(text: str, rates: Rates) -> str:
+    """
+    A text with its table of rates replaced: what stands between `BEGIN` and `END`.
+    """
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    lines = [SUMMARY_HEADINGS]
+    for line in rateTable(rates)[1:]:
+        title, runs, mbits, _, _, send, receive, _ = line
+        if runs != "0":
+            lines.append((title, mbits, send, receive))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = "  ".join("=" * width for width in widths) + "\n"
+    headings, *rows = _aligned(lines).splitlines(keepends=True)
+    about = ", ".join(
+        rates.machine[name]
+        for name in ("Date", "Processors", "Kernel", "Python")
+        if name in rates.machine
+    )
+    table = rule + headings + rule + "".join(rows) + rule
+    return f"{before}{BEGIN}\n{table}\n{about}\n\n{END}{after}"
 
 
 def page(rates: Rates, picture: str) -> str:

@@ -23,12 +23,22 @@ from pathlib import Path
 from benchmarks.cable import Cable
 from benchmarks.contests import CONTESTS, Contest
 from benchmarks.machine import describeMachine
-from benchmarks.rates import Missing, Rates, Result, Run, page, regression, tables
+from benchmarks.rates import (
+    Missing,
+    Rates,
+    Result,
+    Run,
+    page,
+    regression,
+    renewed,
+    tables,
+)
 from tests.lab.net import LabUnavailable
 
 __all__ = ["main"]
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+README = DOCS.parent / "README.rst"
 #: What was reached when it was last written down.
 BASELINE = Path(__file__).resolve().parent / "baseline.json"
 #: The key in it.
@@ -217,6 +227,8 @@ def write(rates: Rates, options: argparse.Namespace) -> None:
     if text:
         name = (picture or DOCS / "throughput.png").name
         text.write_text(page(rates, name), "utf-8")
+    if whole:
+        README.write_text(renewed(README.read_text("utf-8"), rates), "utf-8")
 
 
 def checkTools(options: argparse.Namespace) -> None:

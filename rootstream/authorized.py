@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from rootstream.errors import BadCode, BadPeersFile, LocalError
-from rootstream.identity import PeerKey, cleanName, fingerprintOf, parseCode
+from rootstream.identity import Code, PeerKey, cleanName, fingerprintOf, parseCode
 
 __all__ = [
     "INPUT",
@@ -27,14 +27,19 @@ __all__ = [
     "VIEW",
     "AuthorizedPeer",
     "AuthorizedPeers",
+    "Listed",
     "formatRights",
+    "parseLine",
     "parseRights",
+    "readPeersFile",
 ]
 
 #: To see and hear, which everyone on the list may.
 VIEW: Final = frozenset({"view"})
 #: To move our pointer and press our keys as well.
 INPUT: Final = frozenset({"view", "input"})
+#: The word for one whose code is kept, but who may not connect.
+NONE: Final = "none"
 #: What the word of a line begins with that says the rights.
 RIGHTS_WORD: Final = "rights="
 
@@ -48,15 +53,17 @@ _Signature = tuple[int, int, int, int]
 
 def parseRights(text: str) -> frozenset[str]:
     """
-    The rights that ``view`` or ``view,input`` spells.
+    The rights that ``view``, ``view,input`` or ``none`` spells.
 
-    :raise LocalError: It is neither.
+    :raise LocalError: It is none of them.
     """
+    if text == NONE:
+        return frozenset()
     words = text.split(",")
     rights = frozenset(words)
     if rights not in (VIEW, INPUT) or len(words) != len(rights):
         shown = cleanName(text) or "nothing"
-        raise LocalError(f"rights are 'view' or 'view,input', not {shown!r}")
+        raise LocalError(f"rights are 'view', 'view,input' or 'none', not {shown!r}")
     return rights
 
 
@@ -64,7 +71,37 @@ def formatRights(rights: frozenset[str]) -> str:
     """
     The inverse of `parseRights`.
     """
-    return ",".join(sorted(rights, reverse=True))
+    return ",".join(sorted(rights, reverse=True)) or NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """
+    What a line of the file says, ``word`` being the code as it is written there.
+    """
+
+    word: str
+    code: Code
+    name: str
+    rights: frozenset[str]
+
+
+def parseLine(line: str) -> Listed | None:
+    """
+    Read a line of the file; None is one that says nothing.
+
+    :raise LocalError: The code or the rights are none.
+    """
+    words = _COMMENT.sub("", line).split(maxsplit=1)
+    if not words:
+        return None
+    code = parseCode(words[0], requireHost=False)
+    rights, rest = VIEW, words[1] if len(words) > 1 else ""
+    if rest.startswith(RIGHTS_WORD):
+        word, *more = rest.split(maxsplit=1)
+        rights = parseRights(word.removeprefix(RIGHTS_WORD))
+        rest = more[0] if more else ""
+    return Listed(words[0], code, cleanName(rest), rights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +112,7 @@ class AuthorizedPeer:
     ``fingerprint`` is that of the Ed25519 key.  A stranger let in by
     ``--allow-any`` shows us only an X25519 key, so its fingerprint is that key's
     and begins with ``any:``.  ``name`` may be empty.  ``rights`` says what the peer
-    may do: `VIEW` or `INPUT`.
+    may do: `VIEW`, `INPUT` or nothing.
     """
 
     x25519: bytes
@@ -156,15 +193,17 @@ class AuthorizedPeers:
         Return who has this X25519 key, or None for one who may not connect.
         """
         peer = self._peers.get(x25519)
+        if peer is not None and not peer.rights:
+            return None
         if peer is None and self._allowAny:
             return AuthorizedPeer(x25519, f"any:{fingerprintOf(x25519)}", "")
         return peer
 
     def listed(self) -> tuple[AuthorizedPeer, ...]:
         """
-        Return all who were named, those of the file first.
+        Return all who were named and may connect, those of the file first.
         """
-        return tuple(self._peers.values())
+        return tuple(peer for peer in self._peers.values() if peer.rights)
 
     def _merged(
         self, fromFile: dict[bytes, AuthorizedPeer]
@@ -172,8 +211,8 @@ class AuthorizedPeers:
         peers = dict(fromFile)
         for x25519, key in self._fixed.items():
             peer = peers.setdefault(x25519, AuthorizedPeer(x25519, key.fingerprint, ""))
-            if x25519 in self._fixedInput:
-                peers[x25519] = replace(peer, rights=INPUT)
+            rights = INPUT if x25519 in self._fixedInput else VIEW
+            peers[x25519] = replace(peer, rights=peer.rights | rights)
         return peers
 
     def _read(self, path: Path) -> dict[bytes, AuthorizedPeer]:
@@ -181,14 +220,14 @@ class AuthorizedPeers:
         lines: dict[bytes, int] = {}
         # Not splitlines: a name pasted from somebody could hide a line of its own
         # behind a separator that editors do not show.
-        for number, line in enumerate(_textOf(path).split("\n"), 1):
-            words = _COMMENT.sub("", line).split(maxsplit=1)
-            if not words:
-                continue
+        for number, line in enumerate(readPeersFile(path).split("\n"), 1):
             try:
-                key = parseCode(words[0], requireHost=False).key
-            except BadCode as error:
+                listed = parseLine(line)
+            except LocalError as error:
                 raise BadPeersFile(f"{path}, line {number}: {error}") from error
+            if listed is None:
+                continue
+            key = listed.code.key
             first = lines.setdefault(key.x25519, number)
             if first != number:
                 raise BadPeersFile(
@@ -200,16 +239,8 @@ class AuthorizedPeers:
                     f"{path}, line {number}: this key is the twin (negative) of an "
                     "allowed one; remove the line, or allow its key instead"
                 )
-            rights, rest = VIEW, words[1] if len(words) > 1 else ""
-            if rest.startswith(RIGHTS_WORD):
-                word, *more = rest.split(maxsplit=1)
-                rest = more[0] if more else ""
-                try:
-                    rights = parseRights(word.removeprefix(RIGHTS_WORD))
-                except LocalError as error:
-                    raise BadPeersFile(f"{path}, line {number}: {error}") from error
             peers[key.x25519] = AuthorizedPeer(
-                key.x25519, key.fingerprint, cleanName(rest), rights
+                key.x25519, key.fingerprint, listed.name, listed.rights
             )
         return peers
 
@@ -224,9 +255,12 @@ def _signatureOf(path: Path) -> _Signature | None:
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
-def _textOf(path: Path) -> str:
+def readPeersFile(path: Path) -> str:
     """
-    Return what the file holds, if nobody but its owner decides that.
+    Return what the file holds, if nobody but its owner decides that; a missing one
+    holds nothing.
+
+    :raise BadPeersFile: It cannot be read, or others may write it.
     """
     try:
         # O_NONBLOCK: opening a FIFO must not stop the host.

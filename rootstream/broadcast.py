@@ -16,6 +16,7 @@ from rootstream.fanout import Audience
 from rootstream.media import MediaSource
 from rootstream.peer import Peer
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.tee import Tee
 
 __all__ = ["Broadcast"]
 
@@ -25,7 +26,8 @@ class Broadcast:
     Opens a source at once, so that a bad one is said at once, and lets it flow from
     the first viewer on, so that a file is seen from its beginning.
 
-    ``ended`` is told when the source is over, with the error that ended it, if any.
+    ``ended`` is told when the source is over, with the error that ended it, if any;
+    ``tee`` hands the stream on here, and counts as a viewer while somebody takes it.
     """
 
     _log = Logger()
@@ -35,7 +37,9 @@ class Broadcast:
         reactor: Any,
         source: MediaSource,
         ended: Callable[[SourceError | None], None],
+        tee: Tee,
     ) -> None:
+        self._tee = tee
         self._source = source
         self._ended = ended
         self._audience = Audience(reactor, self._wantKeyFrame)
@@ -73,13 +77,21 @@ class Broadcast:
         self._ended(error)
 
     def _flow(self) -> None:
-        if self._opened and not self._flowing and len(self._audience):
+        wanted = len(self._audience) or len(self._tee)
+        if self._opened and not self._flowing and wanted:
             self._flowing = True
             self._source.start(self)
 
     def _wantKeyFrame(self) -> None:
         if self._flowing:
             self._source.control(Command.REQUEST_KEYFRAME)
+
+    def teeWantsKeyFrame(self) -> None:
+        """
+        Somebody takes the stream here, from its next key frame on.
+        """
+        self._flow()
+        self._wantKeyFrame()
 
     # --- what the source delivers ---
 
@@ -92,6 +104,7 @@ class Broadcast:
         except LocalError as error:
             # One frame too large to send; the next may fit.
             self._log.warn("A video frame was not sent: {error}.", error=error)
+        self._tee.video(frame)
 
     def audio(self, frame: AudioFrame) -> None:
         """
@@ -101,6 +114,7 @@ class Broadcast:
             self._audience.audio(frame)
         except LocalError as error:
             self._log.warn("A packet of sound was not sent: {error}.", error=error)
+        self._tee.audio(frame)
 
     def ended(self, error: SourceError | None) -> None:
         """
@@ -141,3 +155,12 @@ class Broadcast:
                 pass
             case _:
                 self._source.control(control.command, control.value)
+
+    def ordered(self, peer: Peer, command: Command, value: int) -> None:
+        """
+        The user of the host asks something of the source, or that a peer goes.
+        """
+        if command is Command.DISCONNECT:
+            peer.close("the host disconnected you")
+        else:
+            self._source.control(command, value)

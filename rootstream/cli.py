@@ -21,8 +21,11 @@ from twisted.python import usage
 from rootstream import __version__
 from rootstream.errors import RootstreamError
 from rootstream.identity import loadOrCreateIdentity
+from rootstream.overview import showStatus
 from rootstream.protocol.constants import DEFAULT_PORT, MAX_DRILL
 from rootstream.rehearsal import DRILL_SECONDS, rehearse
+from rootstream.remote import controlStream, recordStream
+from rootstream.roster import tendPeers
 from rootstream.show import describeIdentity, guessHost
 from rootstream.tap import Options as Programs
 from rootstream.tap import homeOf, makeService
@@ -76,15 +79,101 @@ class DrillOptions(usage.Options):
             )
 
 
+class PeersOptions(usage.Options):
+    """
+    Options of ``peers``.
+    """
+
+    synopsis = "[options] [rename WHO NAME | rights WHO RIGHTS | revoke WHO]"
+    longdesc = (
+        "Without more words, shows who is in the peers file and who is connected. "
+        "WHO is a fingerprint or a name; RIGHTS are view, view,input or none."
+    )
+    optParameters = [
+        [
+            "home",
+            None,
+            None,
+            "Directory of the peers file ($ROOTSTREAM_HOME, ~/.config/rootstream).",
+        ],
+    ]
+
+    def parseArgs(self, *words: str) -> None:
+        """
+        What to do, and with whom.
+        """
+        self.words = words
+
+
+class StatusOptions(usage.Options):
+    """
+    Options of ``status``.
+    """
+
+    synopsis = "[options]"
+    optParameters = [
+        [
+            "home",
+            None,
+            None,
+            "Directory of the programs ($ROOTSTREAM_HOME, ~/.config/rootstream).",
+        ],
+    ]
+    optFlags = [
+        ["json", None, "A JSON object a program, for other programs to read."],
+        ["watch", None, "Again each second, until Ctrl-C."],
+    ]
+
+
+class _OrderOptions(usage.Options):
+    """
+    What ``record`` and ``control`` have in common.
+    """
+
+    optParameters = StatusOptions.optParameters
+
+    def parseArgs(self, *words: str) -> None:
+        """
+        What is ordered.
+        """
+        self.words = words
+
+
+class RecordOptions(_OrderOptions):
+    """
+    Options of ``record``.
+    """
+
+    synopsis = "[options] start FILE | stop"
+    longdesc = "FILE is a new file whose name ends in .mkv or .mp4."
+
+
+class ControlOptions(_OrderOptions):
+    """
+    Options of ``control``.
+    """
+
+    synopsis = "[options] PEER ACTION [VALUE]"
+    longdesc = (
+        "PEER is a fingerprint, or all. ACTION is pause, resume, bitrate (bit/s), fps, "
+        "quality (percent), keyframe or disconnect."
+    )
+
+
 class Options(Programs):
     """
-    The programs of twistd, ``identity``, and ``drill``.
+    The programs of twistd, ``identity``, ``peers``, and what is asked of programs that
+    run.
     """
 
     synopsis = "Usage: rootstream"
     subCommands = [
         *Programs.subCommands,
         ["identity", None, IdentityOptions, "Show this machine's code."],
+        ["peers", None, PeersOptions, "Show and change who may connect."],
+        ["status", None, StatusOptions, "Show what the programs that run are doing."],
+        ["record", None, RecordOptions, "Record the stream of one that runs."],
+        ["control", None, ControlOptions, "Pause a stream, change it, or end it."],
         ["drill", None, DrillOptions, "Rehearse a failure of UDP, and measure it."],
     ]
 
@@ -118,6 +207,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout,
             sys.stderr,
         )
+    if options.subCommand == "peers":
+        chosen = options.subOptions
+        return tendPeers(homeOf(chosen["home"]), chosen.words, sys.stdout, sys.stderr)
+    if options.subCommand == "status":
+        chosen = options.subOptions
+        return showStatus(
+            homeOf(chosen["home"]),
+            sys.stdout,
+            sys.stderr,
+            asJSON=bool(chosen["json"]),
+            watch=bool(chosen["watch"]),
+        )
+    if options.subCommand in ("record", "control"):
+        chosen = options.subOptions
+        order = recordStream if options.subCommand == "record" else controlStream
+        return order(homeOf(chosen["home"]), chosen.words, sys.stdout, sys.stderr)
     return _run(options)
 
 

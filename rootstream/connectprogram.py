@@ -13,18 +13,27 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from rootstream.client import connect
-from rootstream.errors import GaveUp, RootstreamError, SinkError
+from rootstream.errors import (
+    GaveUp,
+    HandshakeTimeout,
+    RootstreamError,
+    SinkError,
+)
 from rootstream.eventlog import EventLog, Meter
-from rootstream.identity import Code, loadOrCreateIdentity
+from rootstream.forwarder import InputForwarder
+from rootstream.identity import Code, Identity, formatCode, loadOrCreateIdentity
 from rootstream.latency import Latencies
 from rootstream.machine import PeerState
 from rootstream.media import MediaSink, openSink
 from rootstream.networks import NetworkMemory
+from rootstream.pairing import pair
 from rootstream.peer import Peer
+from rootstream.peersfile import PeersFile
 from rootstream.protocol.constants import DEFAULT_TLS_PORT
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.service import EXIT_FAILED, EXIT_FAULT, Program, Watched
 from rootstream.transport.clock import boottime
+from rootstream.web.address import WebAddress
 
 __all__ = ["ConnectProgram", "ConnectSettings"]
 
@@ -42,6 +51,8 @@ class ConnectSettings:
     tcp: bool = True
     tlsPort: int | None = DEFAULT_TLS_PORT
     standby: bool = True
+    #: The phrase that the host shows, to pair before watching.
+    pair: str | None = None
 
 
 class ConnectProgram(Program):
@@ -51,6 +62,8 @@ class ConnectProgram(Program):
     Ends with status 0 when the host says goodbye, 3 when it was given up on.
     """
 
+    role = "connect"
+
     def __init__(
         self,
         reactor: Any,
@@ -59,8 +72,10 @@ class ConnectProgram(Program):
         err: IO[str],
         events: str | None = None,
         duration: float | None = None,
+        record: str | None = None,
+        web: WebAddress | None = None,
     ) -> None:
-        super().__init__(reactor, out, err, events, duration)
+        super().__init__(reactor, out, err, events, duration, record, web)
         self._settings = settings
         self._connecting: Deferred[None] | None = None
         self._peer: Peer | None = None
@@ -80,20 +95,38 @@ class ConnectProgram(Program):
     def peers(self) -> Sequence[Peer]:
         return (self._peer,) if self._peer is not None else ()
 
+    @property
+    def awaited(self) -> str | None:
+        dialling = self._connecting is not None and self._peer is None
+        return self._settings.code.key.fingerprint if dialling else None
+
     def _openSink(self) -> None:
         try:
             self._sink = openSink(
                 self._settings.sink,
                 reactor=self._reactor,
                 failed=self.fault,
-                wantKeyFrame=self._wantKeyFrame,
+                wantKeyFrame=self.wantKeyFrame,
             )
         except SinkError as error:
             self._sinkError = error
 
-    def _wantKeyFrame(self) -> None:
+    @property
+    def inputGoes(self) -> str | None:
+        return "sent"
+
+    def wantKeyFrame(self) -> None:
         if self._peer is not None:
             self._peer.sendControl(Control(Command.REQUEST_KEYFRAME))
+
+    def latencyOf(self, frame: VideoFrame | AudioFrame) -> float | None:
+        return self._peer.latency(frame) if self._peer is not None else None
+
+    def order(self, peer: Peer, command: Command, value: int) -> None:
+        if command is Command.DISCONNECT:
+            self.finish(0)
+        else:
+            peer.sendControl(Control(command, value))
 
     def begin(self) -> None:
         settings = self._settings
@@ -103,30 +136,77 @@ class ConnectProgram(Program):
         if self._sink is None:
             assert self._sinkError is not None
             raise self._sinkError
-        fingerprint = settings.code.key.fingerprint
-        receiver = _Screen(self, fingerprint, self._sink, self._events)
-        self._connecting = connect(
+        if settings.pair is None:
+            connecting = self._dial(identity)
+        else:
+            connecting = self._pair(settings.pair, identity)
+        self._connecting = connecting.addCallbacks(
+            self._connected, self._neverConnected
+        )
+
+    def _pair(self, phrase: str, identity: Identity) -> Deferred[Peer]:
+        """
+        Prove the phrase first, and keep the host's code by its name.
+        """
+        settings = self._settings
+
+        def paired(name: str) -> Deferred[Peer]:
+            key = settings.code.key
+            word = formatCode(key, settings.code.host, settings.code.port)
+            peers = PeersFile(settings.home / "peers")
+            # It need not be let in here for that.
+            peers.add(key, word, frozenset(), name)
+            self._events.write(
+                "paired",
+                key.fingerprint,
+                name=name,
+                rights="none",
+                text=f"paired with {name or 'a machine'}",
+            )
+            self.say(f"Paired with {key.fingerprint} {name}".rstrip() + ".")
+            return self._dial(identity)
+
+        self.say("Pairing: proving the phrase to the host.")
+        return pair(
             self._reactor,
             settings.code,
-            receiver,
+            phrase,
+            identity=identity,
+            udp=settings.udp,
+            tcp=settings.tcp,
+            tlsPort=settings.tlsPort,
+        ).addCallback(paired)
+
+    def _dial(self, identity: Identity) -> Deferred[Peer]:
+        settings = self._settings
+        assert self._sink is not None
+        fingerprint = settings.code.key.fingerprint
+        self._screen = _Screen(self, fingerprint, self._events)
+        self.tee.add(self._sink)
+        return connect(
+            self._reactor,
+            settings.code,
+            self._screen,
             identity=identity,
             udp=settings.udp,
             tcp=settings.tcp,
             tlsPort=settings.tlsPort,
             standby=settings.standby,
             memory=NetworkMemory(settings.home, identity),
-        ).addCallbacks(self._connected, self._neverConnected)
+        )
 
     def _connected(self, peer: Peer) -> None:
         self._peer = peer
         self._meter = Meter(boottime(), sending=False)
+        self._forwarder = InputForwarder(peer)
 
     def _neverConnected(self, reason: Failure) -> None:
         error = reason.value
         if reason.check(CancelledError) or error is None:
             return
         if isinstance(error, RootstreamError):
-            self.fault(error, EXIT_FAILED if isinstance(error, GaveUp) else EXIT_FAULT)
+            away = isinstance(error, (GaveUp, HandshakeTimeout))
+            self.fault(error, EXIT_FAILED if away else EXIT_FAULT)
         else:
             reason.raiseException()
 
@@ -134,6 +214,7 @@ class ConnectProgram(Program):
         """
         A picture came.
         """
+        self.tee.video(frame)
         latency = self._peer.latency(frame) if self._peer is not None else None
         if latency is not None:
             self._latencies.add(latency)
@@ -156,6 +237,7 @@ class ConnectProgram(Program):
         if self._peer is not None and self._meter is not None:
             latency = self._latencies.takeMedian()
             self.measure(self._peer, self._meter, latency_ms=latency)
+            self._screen.look()
 
     def cleanUp(self) -> Deferred[Any]:
         ending: Deferred[Any] = succeed(None)
@@ -194,19 +276,17 @@ class _Screen(Watched):
         self,
         program: ConnectProgram,
         fingerprint: str,
-        sink: MediaSink,
         events: EventLog,
     ) -> None:
         super().__init__(fingerprint, events)
         self._program = program
-        self._sink = sink
 
     def videoReceived(self, frame: VideoFrame) -> None:
-        self._sink.video(frame)
+        super().videoReceived(frame)
         self._program.frameReceived(frame)
 
     def audioReceived(self, frame: AudioFrame) -> None:
-        self._sink.audio(frame)
+        self._program.tee.audio(frame)
 
     def stateChanged(self, old: str, new: str, cause: str) -> None:
         super().stateChanged(old, new, cause)

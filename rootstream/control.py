@@ -43,7 +43,7 @@ from zope.interface import implementer
 from rootstream.errors import LocalError, RootstreamError
 from rootstream.home import Home
 
-__all__ = ["ControlSocket", "ask"]
+__all__ = ["ControlSocket", "Question", "ask"]
 
 _PREFIX = "control-"
 
@@ -64,7 +64,7 @@ _CREDENTIALS = struct.Struct("iII")
 
 Answer = Mapping[str, object]
 #: Deferred promises no more than its own type, not that of a mapping that is one.
-Command = Callable[[Mapping[str, Any]], Deferred[Any]]
+Question = Callable[[Mapping[str, Any]], Deferred[Any]]
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:
@@ -93,7 +93,7 @@ class Asker(LineReceiver, TimeoutMixin):
     def __init__(
         self,
         clock: IReactorTime,
-        commands: Mapping[str, Command],
+        commands: Mapping[str, Question],
         gone: Callable[[Asker], object],
     ) -> None:
         self._clock = clock
@@ -173,7 +173,7 @@ class _Askers(Factory):
     # Nothing about a connection is worth a line in the log.
     noisy = False
 
-    def __init__(self, clock: IReactorTime, commands: Mapping[str, Command]) -> None:
+    def __init__(self, clock: IReactorTime, commands: Mapping[str, Question]) -> None:
         self._clock = clock
         self._commands = commands
         self.there: set[Asker] = set()
@@ -197,7 +197,7 @@ class ControlSocket:
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, home: Path, commands: Mapping[str, Command]
+        self, reactor: Any, home: Path, commands: Mapping[str, Question]
     ) -> None:
         self._reactor = reactor
         self._path = home

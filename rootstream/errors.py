@@ -24,6 +24,7 @@ __all__ = [
     "RootstreamError",
     "SinkError",
     "SourceError",
+    "WrongPhrase",
 ]
 
 
@@ -113,6 +114,12 @@ class HandshakeTimeout(RemoteError):
 class PeerClosed(RemoteError):
     """
     The peer said goodbye with an authenticated CLOSE.
+    """
+
+
+class WrongPhrase(RemoteError):
+    """
+    The two sides of a pairing have different phrases, or somebody is in between.
     """
 
 

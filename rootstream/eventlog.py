@@ -7,25 +7,36 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import IO
+from typing import IO, Any
 
 from twisted.logger import Logger
 
 from rootstream.errors import LocalError
 from rootstream.protocol.status import LinkStatus
 from rootstream.transport.clock import boottime
+from rootstream.words import describeEvent
 
-__all__ = ["EventLog", "Meter"]
+__all__ = ["Entry", "EventLog", "Meter"]
+
+#: An event, as it is written.
+Entry = Mapping[str, Any]
+
+#: Events that are kept to be shown.
+HISTORY = 500
 
 
 class EventLog:
     """
-    One JSON object a line, each flushed.  Without a path it writes nothing.
+    One JSON object a line, each flushed; without a path there is no file.  Whoever
+    subscribes is told of each, and the last ones are kept.
 
     Raises `LocalError` when the file cannot be opened.  When it cannot be written
     later (a full disk), that is logged once and the stream goes on.
+
+    @ivar history: the last `HISTORY` events, measurements left out.
     """
 
     _log = Logger()
@@ -40,6 +51,8 @@ class EventLog:
         self._wallClock = wallClock
         self._now = now
         self._file: IO[str] | None = None
+        self._subscribers: list[Callable[[Entry], None]] = []
+        self.history: deque[Entry] = deque(maxlen=HISTORY)
         if path is not None:
             try:
                 self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
@@ -49,12 +62,11 @@ class EventLog:
                     "choose another --events"
                 ) from None
 
-    def write(self, event: str, peer: str | None = None, **fields: object) -> None:
+    def write(self, event: str, peer: str | None = None, **fields: object) -> Entry:
         """
-        Write one event, of the peer with this fingerprint.
+        Write one event, of the peer with this fingerprint.  What it comes to in words
+        is its ``text``, unless the fields have one.  Returns what is written.
         """
-        if self._file is None:
-            return
         wall = datetime.fromtimestamp(self._wallClock(), UTC)
         entry: dict[str, object] = {
             "time": wall.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -64,6 +76,18 @@ class EventLog:
         if peer is not None:
             entry["peer"] = peer
         entry |= fields
+        text = entry.get("text") or describeEvent(entry)
+        if text:
+            entry["text"] = text
+            self.history.append(entry)
+        for subscriber in tuple(self._subscribers):
+            subscriber(entry)
+        if self._file is not None:
+            self._append(entry)
+        return entry
+
+    def _append(self, entry: Entry) -> None:
+        assert self._file is not None
         try:
             # Text from a peer is plain ASCII here: what JSON escapes, no terminal
             # obeys (F74).
@@ -74,6 +98,14 @@ class EventLog:
                 "The events file cannot be written: {reason}.", reason=error.strerror
             )
             self.close()
+
+    def subscribe(self, subscriber: Callable[[Entry], None]) -> Callable[[], None]:
+        """
+        Tell ``subscriber``, which must not raise, of each event from now on.  Returns
+        what to call when it is to be told no more.
+        """
+        self._subscribers.append(subscriber)
+        return lambda: self._subscribers.remove(subscriber)
 
     def close(self) -> None:
         """

@@ -158,7 +158,8 @@ class _Datagrams:
             chance = self._network.random
             packets = [packet for packet in packets if chance() >= weather.loss]
         size = sum(map(len, packets))
-        self._queue.put(weather.delay, size, partial(self._arrive, packets))
+        wait = weather.wait(self._network.random)
+        self._queue.put(wait, size, partial(self._arrive, packets))
 
     def _arrive(self, packets: Sequence[bytes]) -> None:
         # What was under way when the cable was cut does not arrive either.
@@ -272,7 +273,8 @@ class _Stream:
             self._source.resumeProducing()
 
     def _put(self, size: int, call: Callable[[], object]) -> None:
-        self._queue.put(self._network.weather.delay, size, call)
+        network = self._network
+        self._queue.put(network.weather.wait(network.random), size, call)
 
     def _write(self, data: bytes) -> None:
         left = self._queue.size

@@ -17,8 +17,9 @@ from rootstream.interfaces import IPeerReceiver
 from rootstream.peer import Peer
 from rootstream.protocol.constants import DEFAULT_PORT
 from rootstream.protocol.link import GOODBYE, NOT_LISTED
+from rootstream.reception import Reception
 from rootstream.station import NO_PSK, Station
-from rootstream.transport.listen import HostPorts, listenBoth
+from rootstream.transport.listen import Bound, HostPorts, listenBoth
 from rootstream.transport.netwatch import NetworkChange, watchNetwork
 
 __all__ = ["Host"]
@@ -40,7 +41,8 @@ class Host:
     too.
 
     Who is taken off the list is disconnected within a second, and what a listed peer
-    may do changes as soon (`rootstream.Peer.rights`).
+    may do changes as soon (`rootstream.Peer.rights`).  While a ``reception`` shows a
+    phrase, strangers may try to join the list.
     """
 
     _log = Logger()
@@ -56,9 +58,11 @@ class Host:
         interface: str = "",
         tlsPort: int | None = None,
         psk: bytes = NO_PSK,
+        reception: Reception | None = None,
     ) -> None:
         self._reactor = reactor
         self._authorized = authorized
+        self._reception = reception
         self._receiverFor = receiverFor
         self._port = port
         self._interface = interface
@@ -91,10 +95,10 @@ class Host:
         """
         return self._ports.tlsPort if self._ports is not None else None
 
-    def listen(self) -> int:
+    def listen(self, bound: Bound | None = None) -> int:
         """
         Open the ports: UDP and TCP, whose number it returns, and TLS if that was
-        given one.
+        given one; on sockets that are ``bound`` already, if there are.
 
         Raises `rootstream.errors.PortInUse` or another `LocalError`.
         """
@@ -105,6 +109,7 @@ class Host:
             self._port,
             self._interface,
             self._tlsPort,
+            bound,
         )
         self._unwatch = watchNetwork(self._reactor, self._networkChanged)
         self._nextLook = self._reactor.callLater(LIST_INTERVAL, self._look)
@@ -155,6 +160,8 @@ class Host:
                 self._judge(peer)
 
     def _judge(self, peer: Peer) -> None:
+        if self._reception is not None and self._reception.receives(peer):
+            return
         who = self._authorized.allowed(peer.remote)
         if who is None:
             peer.rights = frozenset()
@@ -165,6 +172,8 @@ class Host:
     def _admits(self, remote: bytes) -> bool:
         self.refresh()
         if self._authorized.allowed(remote) is not None:
+            return True
+        if self._reception is not None and self._reception.admits(self.peers):
             return True
         now = self._reactor.seconds()
         if now >= self._quietUntil:
@@ -184,6 +193,12 @@ class Host:
         return peer
 
     def _arrived(self, peer: Peer) -> None:
-        peer.setReceiver(self._receiverFor(peer))
-        if not peer.rights:
+        reception = self._reception
+        if peer.rights:
+            peer.setReceiver(self._receiverFor(peer))
+            if reception is not None:
+                reception.arrived(peer, stranger=False)
+        elif reception is not None and reception.admits(self.peers):
+            reception.arrived(peer, stranger=True)
+        else:
             self._judge(peer)

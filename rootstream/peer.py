@@ -37,6 +37,7 @@ from rootstream.protocol.events import (
     InputEvent,
     InputReceived,
     KeyFrameWanted,
+    PairingReceived,
     PathAuthenticated,
     PathDropped,
     PathMoved,
@@ -188,6 +189,8 @@ class Peer:
         self.fingerprint = fingerprint
         self.name = name
         self.rights: frozenset[str] = frozenset()
+        #: Who takes part in a pairing exchange with this peer.
+        self.pairing: Callable[[bytes], None] | None = None
         self._forget = forget
         self._receiver: IPeerReceiver = PeerReceiver()
         self.redialler: IRedialler | None = None
@@ -232,6 +235,27 @@ class Peer:
         Whether media can be sent.
         """
         return self.state is PeerState.CONNECTED
+
+    @property
+    def silence(self) -> float:
+        """
+        Seconds since anything authentic came from the peer.
+        """
+        return self._link.silence(self._now())
+
+    @property
+    def instance(self) -> int | None:
+        """
+        A number that is another one when the peer has forgotten all that went before.
+        """
+        return self._link.peerInstance
+
+    @property
+    def inputWaiting(self) -> int:
+        """
+        How many calls of `sendInput` the peer has not acknowledged.
+        """
+        return self._link.inputWaiting
 
     def setReceiver(self, receiver: Any) -> None:
         """
@@ -280,6 +304,20 @@ class Peer:
         The counts and measurements of now.
         """
         return self._link.status()
+
+    @property
+    def acknowledgedAt(self) -> float:
+        """
+        When an acknowledgement last told anything new; 0 when none did.
+        """
+        return self._link.acknowledgedAt
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether media that was sent is not acknowledged, nor given up.
+        """
+        return self._link.waiting
 
     def latency(self, frame: VideoFrame | AudioFrame) -> float | None:
         """
@@ -356,6 +394,25 @@ class Peer:
         return waiting
 
     # --- what its owner calls ---
+
+    def pair(self, message: bytes) -> None:
+        """
+        Send a message of the pairing exchange, which may be lost.
+        """
+        self._link.pair(message)
+        self.pump()
+
+    def restrict(self) -> None:
+        """
+        Let the peer do nothing but pair: media that it sends ends the session.
+        """
+        self._link.restrict()
+
+    def binding(self, viewer: bool) -> bytes:
+        """
+        What only the two ends of this session have in common.
+        """
+        return self._link.binding(viewer)
 
     def dialled(self, cause: str) -> None:
         """
@@ -555,6 +612,9 @@ class Peer:
                 if control.command is Command.REQUEST_KEYFRAME:
                     self._tell("keyFrameWanted")
                 self._tell("controlReceived", control)
+            case PairingReceived(message):
+                if self.pairing is not None:
+                    self.pairing(message)
             case KeyFrameWanted():
                 self._tell("keyFrameWanted")
             case VideoLost():

@@ -14,6 +14,7 @@ from typing import IO, Any
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.python.failure import Failure
 
+from rootstream.asking import MAX_SHOWN, nothingRuns, tellFaults
 from rootstream.control import ask
 from rootstream.errors import LocalError, RootstreamError
 from rootstream.eventlog import EventLog
@@ -28,8 +29,6 @@ DRILL_SECONDS = 3.0
 
 #: Seconds that a program may take to answer, besides the drill.
 ANSWER_PATIENCE = 5.0
-#: Characters of an answer that are shown on one line.
-_MAX_SHOWN = 400
 
 
 def _seconds(value: float | None) -> float | None:
@@ -86,7 +85,7 @@ def drillPeers(
     """
     seconds = request.get("seconds", DRILL_SECONDS)
     wanted = request.get("peer")
-    if not isinstance(seconds, float):
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         raise LocalError('"seconds" is a number')
     if wanted is not None and not isinstance(wanted, str):
         raise LocalError('"peer" is a fingerprint, or null for all')
@@ -103,9 +102,9 @@ def _drill(peer: Peer, seconds: float, events: EventLog) -> Deferred[dict[str, o
     who = {"peer": peer.fingerprint, "name": peer.name}
 
     def ended(report: DrillReport) -> dict[str, object]:
-        fields = drillFields(report)
+        fields = {**drillFields(report), "text": describeDrill(report)}
         events.write("drill", peer.fingerprint, **fields)
-        return {**who, **fields, "text": describeDrill(report)}
+        return {**who, **fields}
 
     def refused(reason: Failure) -> dict[str, object]:
         # Cancelled when whoever asked is gone.
@@ -168,17 +167,13 @@ def rehearse(
     progress.end()
     reports, faults = _sorted(answers)
     if not answers:
-        faults.append(
-            f"nothing runs with the home {home}; "
-            "start rootstream host or connect, or give another --home"
-        )
+        faults.append(nothingRuns(home))
     elif not reports and not faults:
         who = f"the peer {peer} is not" if peer is not None else "nobody is"
         faults.append(f"{who} connected to what runs with the home {home}")
     for line in reports:
-        out.write(cleanText(line, _MAX_SHOWN) + "\n")
-    for line in faults:
-        err.write("rootstream: " + cleanText(line, _MAX_SHOWN) + "\n")
+        out.write(cleanText(line, MAX_SHOWN) + "\n")
+    tellFaults(err, faults)
     return 0 if reports else 1
 
 

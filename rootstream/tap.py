@@ -13,15 +13,20 @@ from typing import Any
 
 from twisted.python import usage
 
+from rootstream.authorized import parseRights
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
 from rootstream.demo import DemoProgram
 from rootstream.errors import BadCode, LocalError
-from rootstream.hostprogram import HostProgram, HostSettings
-from rootstream.identity import PeerKey, parseCode
+from rootstream.hardening import keepMemoryPrivate
+from rootstream.hostprogram import INPUT_MODES, HostProgram, HostSettings
+from rootstream.identity import Code, PeerKey, parseCode
+from rootstream.peersfile import PeersFile
+from rootstream.phrase import readPhrase
 from rootstream.protocol.constants import DEFAULT_PORT, DEFAULT_TLS_PORT
 from rootstream.service import Program
 from rootstream.transport.clock import useBoottime
 from rootstream.weather import Planned, parseScript
+from rootstream.web.address import parseWebAddress
 
 __all__ = ["Options", "homeOf", "makeService"]
 
@@ -67,6 +72,12 @@ def _key(code: str) -> PeerKey:
         raise usage.UsageError(str(error)) from None
 
 
+def _checkInput(options: usage.Options) -> None:
+    if options["input"] not in INPUT_MODES:
+        modes = ", ".join(INPUT_MODES)
+        raise usage.UsageError(f"--input takes {modes}, not {options['input']!r}")
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < 1e9:
@@ -81,6 +92,9 @@ _HOME = [
     "Directory of identity and peers ($ROOTSTREAM_HOME, ~/.config/rootstream).",
 ]
 _EVENTS = ["events", None, None, "Write events to this file, a JSON object a line."]
+_RECORD = ["record", None, None, "Record the stream into a new .mkv or .mp4 file."]
+_INPUT = ["input", None, "off", "What viewers type and point: off, log or uinput."]
+_WEB = ["web", None, "none", "Serve the page on [ADDR:]PORT; 0 takes a free one."]
 _DURATION = ["duration", None, None, "End after so many seconds."]
 
 
@@ -91,6 +105,10 @@ class _TimedOptions(usage.Options):
 
     def postOptions(self) -> None:
         _number(self, "duration", _seconds, "a number of seconds")
+        try:
+            self["web"] = parseWebAddress(self["web"])
+        except LocalError as error:
+            raise usage.UsageError(str(error)) from None
 
 
 class HostOptions(_TimedOptions):
@@ -110,10 +128,17 @@ class HostOptions(_TimedOptions):
             "test",
             "test[:WxH[@FPS]], a file or URL, - for standard input, screen[:DISPLAY].",
         ],
+        _INPUT,
+        ["pair-rights", None, "view", "What --pair gives: view or view,input."],
         _EVENTS,
+        _RECORD,
+        _WEB,
         _DURATION,
     ]
-    optFlags = [["allow-any", None, "Let everyone in who has the code."]]
+    optFlags = [
+        ["allow-any", None, "Let everyone in who has the code."],
+        ["pair", None, "Show a phrase for two minutes; who knows it joins the list."],
+    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,6 +149,13 @@ class HostOptions(_TimedOptions):
         super().postOptions()
         _number(self, "port", _port, _PORT)
         _number(self, "tls-port", _port, _PORT)
+        _checkInput(self)
+        try:
+            self["pair-rights"] = parseRights(self["pair-rights"])
+        except LocalError as error:
+            raise usage.UsageError(f"--pair-rights: {error}") from None
+        if not self["pair-rights"]:
+            raise usage.UsageError("--pair-rights none would pair for nothing")
         if self["tls-port"] and self["tls-port"] == self["port"]:
             raise usage.UsageError(
                 f"--tls-port needs a port of its own: choose another than "
@@ -163,7 +195,10 @@ class ConnectOptions(_TimedOptions):
             str(DEFAULT_TLS_PORT),
             "The host's TLS port, for when neither UDP nor TCP gets through; 0: none.",
         ],
+        ["pair", None, None, "Pair first: the phrase that the host shows, in quotes."],
         _EVENTS,
+        _RECORD,
+        _WEB,
         _DURATION,
     ]
     optFlags = [
@@ -186,25 +221,46 @@ class ConnectOptions(_TimedOptions):
 
     def parseArgs(self, *codes: str) -> None:
         """
-        The one argument is the host's code.
+        The one argument is the host's code, or its name in the peers file.
         """
         if len(codes) != 1:
             raise usage.UsageError(
                 f"connect takes one code, not {len(codes)}: the line that "
                 "'rootstream identity' or 'rootstream host' shows on the other machine"
             )
-        try:
-            self.code = parseCode(codes[0])
-        except BadCode as error:
-            raise usage.UsageError(str(error)) from None
+        self.word = codes[0]
 
     def postOptions(self) -> None:
         super().postOptions()
+        self.code = self._codeOf(self.word)
+        if self["pair"] is not None:
+            try:
+                self["pair"] = readPhrase(self["pair"])
+            except LocalError as error:
+                raise usage.UsageError(f"--pair: {error}") from None
         _number(self, "tls-port", _port, _PORT)
         if self["no-udp"] and self["no-tcp"]:
             raise usage.UsageError(
                 "--no-udp and --no-tcp leave no transport; leave one of them out"
             )
+
+    def _codeOf(self, word: str) -> Code:
+        """
+        What was given for a code: itself, or a name of the peers file.
+        """
+        try:
+            return parseCode(word)
+        except BadCode as error:
+            try:
+                listed = PeersFile(homeOf(self["home"]) / "peers").find(word)
+            except LocalError:
+                raise usage.UsageError(str(error)) from None
+        if listed.code.host is None:
+            raise usage.UsageError(
+                f"the peers file does not say where {listed.name!r} is; "
+                "write CODE@HOST in its line"
+            )
+        return listed.code
 
 
 class DemoOptions(_TimedOptions):
@@ -215,7 +271,10 @@ class DemoOptions(_TimedOptions):
     synopsis = "[options]"
     optParameters = [
         _EVENTS,
+        _RECORD,
+        ["web", None, "0", "Serve the page on [ADDR:]PORT; 0: a free one; or none."],
         _DURATION,
+        _INPUT,
         ["weather", None, None, 'What befalls: "5s: block udp; 10s: cut 5s".'],
     ]
 
@@ -225,6 +284,7 @@ class DemoOptions(_TimedOptions):
 
     def postOptions(self) -> None:
         super().postOptions()
+        _checkInput(self)
         if self["weather"] is not None:
             try:
                 self.script = parseScript(self["weather"])
@@ -254,7 +314,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
     The program that parsed `Options` ask for.
     """
     chosen = options.subOptions
-    common = {"events": chosen["events"], "duration": chosen["duration"]}
+    common = {name: chosen[name] for name in ("events", "duration", "record", "web")}
     match options.subCommand:
         case "host":
             return HostProgram(
@@ -268,6 +328,9 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     allow=tuple(chosen.allowed),
                     allowAny=bool(chosen["allow-any"]),
                     allowInput=tuple(chosen.allowedInput),
+                    pair=bool(chosen["pair"]),
+                    pairRights=chosen["pair-rights"],
+                    input=chosen["input"],
                 ),
                 sys.stdout,
                 sys.stderr,
@@ -284,6 +347,7 @@ def makeProgram(options: Any, reactor: Any) -> Program:
                     tcp=not chosen["no-tcp"],
                     tlsPort=chosen["tls-port"] or None,
                     standby=not chosen["no-standby"],
+                    pair=chosen["pair"],
                 ),
                 sys.stdout,
                 sys.stderr,
@@ -291,7 +355,12 @@ def makeProgram(options: Any, reactor: Any) -> Program:
             )
         case _:
             return DemoProgram(
-                reactor, sys.stdout, sys.stderr, **common, script=chosen.script
+                reactor,
+                sys.stdout,
+                sys.stderr,
+                **common,
+                script=chosen.script,
+                input=chosen["input"],
             )
 
 
@@ -301,5 +370,6 @@ def makeService(options: Any) -> Program:
     """
     from twisted.internet import reactor
 
+    keepMemoryPrivate()
     useBoottime(reactor)
     return makeProgram(options, reactor)

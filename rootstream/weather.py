@@ -50,6 +50,8 @@ class Weather:
     :ivar loss: the share of datagrams that vanish, from 0 to 1.  A TCP of the kernel
         would mend it, so connections lose nothing.
     :ivar delay: seconds that everything takes longer, each way.
+    :ivar jitter: seconds up to which it takes longer still, by chance; what is late
+        holds up what comes after it, so the order stays.
     :ivar offline: the host is gone: no datagram arrives, and connections are reset and
         refused.
     """
@@ -60,6 +62,14 @@ class Weather:
     loss: float = 0.0
     delay: float = 0.0
     offline: bool = False
+    jitter: float = 0.0
+
+    def wait(self, chance: Callable[[], float]) -> float:
+        """
+        The seconds that something takes longer now; ``chance`` gives numbers from 0
+        to 1.
+        """
+        return self.delay + self.jitter * chance() if self.jitter else self.delay
 
     def silent(self, transport: Transport) -> bool:
         """
@@ -79,6 +89,7 @@ class Weather:
             "TCP blocked": self.tcpBlocked,
             f"UDP loss {self.loss * 100:g}%": self.loss,
             f"delay {self.delay * 1000:g} ms each way": self.delay,
+            f"jitter up to {self.jitter * 1000:g} ms": self.jitter,
         }
         return ", ".join(word for word, holds in words.items() if holds) or "clear"
 
@@ -128,13 +139,14 @@ _MEASURED = {
     "cut": (re.compile(r"cut (.+)"), MAX_CUT),
     "loss": (re.compile(r"loss ([0-9.]{1,12}) ?%"), 100.0),
     "delay": (re.compile(r"delay (.+)"), MAX_DELAY),
+    "jitter": (re.compile(r"jitter (.+)"), MAX_DELAY),
 }
 
 _TIME = re.compile(r"([0-9.]{1,12}) ?(ms|s|)")
 
 _CHOICES = (
     "block udp, unblock udp, block tcp, unblock tcp, cut 5s, loss 5%, delay 100ms, "
-    "host offline, host online or clear"
+    "jitter 20ms, host offline, host online or clear"
 )
 
 

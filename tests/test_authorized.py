@@ -148,6 +148,17 @@ class ReadingTests(AuthorizedPeersTestCase):
             [("Anna", VIEW), ("Bob rights=view", INPUT), ("", VIEW)],
         )
 
+    def test_noRights(self) -> None:
+        """
+        One whose code is only kept may not connect, also where everybody may, unless
+        the command line says so.
+        """
+        self.write(f"{text(ANNA)} rights=none Anna", f"{text(BOB)} rights=none Bob")
+        peers = self.load([BOB], allowAny=True)
+        self.assertIs(peers.allowed(ANNA.x25519), None)
+        self.assertEqual([peer.name for peer in peers.listed()], ["Bob"])
+        self.assertEqual(peers.listed()[0].rights, VIEW)
+
     def test_badRights(self) -> None:
         """
         A right that there is not is refused with its line and those that there are:
@@ -156,14 +167,16 @@ class ReadingTests(AuthorizedPeersTestCase):
         for word in ("admin", "", "input", "view,view", "view,input,x", "VIEW"):
             self.write("#", f"{text(ANNA)} rights={word} Anna")
             said = self.refusal()
-            self.assertIn(f"{self.path}, line 2: rights are 'view' or", said)
+            self.assertIn(
+                f"{self.path}, line 2: rights are 'view', 'view,input' or", said
+            )
             self.assertIn(repr(word or "nothing"), said)
 
     def test_rightsAndBack(self) -> None:
         """
         Rights are written as they are read.
         """
-        for spelt in ("view", "view,input"):
+        for spelt in ("view", "view,input", "none"):
             self.assertEqual(formatRights(parseRights(spelt)), spelt)
         said = str(self.assertRaises(LocalError, parseRights, "\x1b[2J" * 99))
         self.assertTrue(said.isprintable())

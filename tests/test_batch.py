@@ -5,8 +5,10 @@ Tests for `rootstream.transport.batch`.
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 from random import Random
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -124,3 +126,12 @@ class KernelTests(SynchronousTestCase):
         """
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
             self.assertFalse(takesTrains(other))
+
+    def test_switchedOff(self) -> None:
+        """
+        The environment can forbid them, and says so with one word only.
+        """
+        here, _ = self.pair(socket.AF_INET, "127.0.0.1")
+        for word, taken in (("off", False), ("on", True), ("", True)):
+            with mock.patch.dict(os.environ, {"ROOTSTREAM_TRAINS": word}):
+                self.assertEqual(takesTrains(here), taken)

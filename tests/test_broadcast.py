@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rootstream.broadcast import Broadcast
 from rootstream.errors import LocalError, SourceError
 from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.tee import Tee
 from tests.test_fanout import FakeViewer
 from tests.virtual import picture
 
@@ -69,7 +70,8 @@ class BroadcastTests(SynchronousTestCase):
         self.source = FakeSource()
         source: Any = self.source
         self.endings: list[SourceError | None] = []
-        self.broadcast = Broadcast(self.clock, source, self.endings.append)
+        self.tee = Tee(lambda: None)
+        self.broadcast = Broadcast(self.clock, source, self.endings.append, self.tee)
         self.guest: Any = Guest()
 
     def flow(self) -> None:

@@ -29,7 +29,7 @@ class ReliableSenderTests(SynchronousTestCase):
         """
         self.assertEqual(self.sender.push(b"a", 5.0), 0)
         self.assertEqual(self.sender.push(b"b", 5.0), 1)
-        self.assertEqual(self.sender.nextTimer(RTO), 5.0)
+        self.assertEqual(self.sender.nextTimer(), 5.0)
         self.assertEqual(self.sender.due(5.0, RTO), [(0, b"a"), (1, b"b")])
         self.assertEqual(self.sender.due(5.0, RTO), [])
 
@@ -37,7 +37,7 @@ class ReliableSenderTests(SynchronousTestCase):
         """
         Without messages there is nothing to wait for.
         """
-        self.assertIsNone(self.sender.nextTimer(RTO))
+        self.assertIsNone(self.sender.nextTimer())
         self.assertEqual(self.sender.due(5.0, RTO), [])
 
     def test_resends(self) -> None:
@@ -49,7 +49,7 @@ class ReliableSenderTests(SynchronousTestCase):
         self.sender.due(0.0, 0.125)
         sent = [0.0]
         for _ in range(2000):
-            at = self.sender.nextTimer(0.125)
+            at = self.sender.nextTimer()
             assert at is not None
             self.assertEqual(self.sender.due(at - 0.001, 0.125), [])
             self.assertEqual(self.sender.due(at, 0.125), [(0, b"a")])
@@ -83,7 +83,7 @@ class ReliableSenderTests(SynchronousTestCase):
         self.assertEqual(self.sender.due(1.0, RTO), [(2, b"c")])
         self.sender.acknowledged(3)
         self.assertEqual(len(self.sender), 0)
-        self.assertIsNone(self.sender.nextTimer(RTO))
+        self.assertIsNone(self.sender.nextTimer())
 
     def test_overtaken(self) -> None:
         """
@@ -126,9 +126,21 @@ class ReliableSenderTests(SynchronousTestCase):
         for number in range(1030):
             self.sender.push(b"%d" % number, 0.0)
         self.assertEqual(len(self.sender.due(0.0, RTO)), 1024)
-        self.assertEqual(self.sender.nextTimer(RTO), RTO)
+        self.assertEqual(self.sender.nextTimer(), RTO)
         self.sender.acknowledged(2)
+        self.assertEqual(self.sender.nextTimer(), 0.0)
         self.assertEqual(self.sender.due(0.01, RTO), [(1024, b"1024"), (1025, b"1025")])
+        self.assertEqual(self.sender.nextTimer(), RTO)
+
+    def test_longerWait(self) -> None:
+        """
+        When the retransmission time has grown meanwhile, a message waits for that.
+        """
+        self.sender.push(b"a", 0.0)
+        self.sender.due(0.0, 0.125)
+        self.assertEqual(self.sender.due(0.125, 0.5), [])
+        self.assertEqual(self.sender.nextTimer(), 0.5)
+        self.assertEqual(self.sender.due(0.5, 0.5), [(0, b"a")])
 
     def test_wrap(self) -> None:
         """

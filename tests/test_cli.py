@@ -159,12 +159,14 @@ class MainTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         """
-        ``--help`` names all five commands.
+        ``--help`` names all commands.
         """
         with self.assertRaises(SystemExit) as caught:
             main(["--help"])
         self.assertFalse(caught.exception.code)
-        for command in ("host", "connect", "demo", "identity", "drill"):
+        programs = ("host", "connect", "demo")
+        asking = ("status", "record", "control", "drill")
+        for command in (*programs, "identity", "peers", *asking):
             self.assertIn(f"    {command} ", self.out.getvalue())
 
 
@@ -236,3 +238,64 @@ class DrillTests(SynchronousTestCase):
         self.assertEqual(main(words), 7)
         there = Path("there")
         self.assertEqual(asked, [(there, 3.0, None), (there, 0.5, "aaaa")])
+
+
+class RunningTests(SynchronousTestCase):
+    """
+    Tests for ``rootstream status``, ``record`` and ``control``.
+    """
+
+    def setUp(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        for name in ("showStatus", "recordStream", "controlStream"):
+            self.patch(rootstream.cli, name, self.record(name))
+
+    def record(self, name: str) -> Any:
+        def command(home: Path, *arguments: Any, **options: Any) -> int:
+            words = [part for part in arguments if isinstance(part, tuple)]
+            self.asked.append((name, str(home), *words, options))
+            return 7
+
+        return command
+
+    def test_options(self) -> None:
+        """
+        They ask the programs of a home; their status is the command's.
+        """
+        for words in (
+            "status --home there",
+            "status --json --watch --home there",
+            "record --home there start a.mkv",
+            "control --home there all fps 30",
+        ):
+            self.assertEqual(main(words.split()), 7)
+        self.assertEqual(
+            self.asked,
+            [
+                ("showStatus", "there", {"asJSON": False, "watch": False}),
+                ("showStatus", "there", {"asJSON": True, "watch": True}),
+                ("recordStream", "there", ("start", "a.mkv"), {}),
+                ("controlStream", "there", ("all", "fps", "30"), {}),
+            ],
+        )
+
+
+class PeersTests(SynchronousTestCase):
+    """
+    ``rootstream peers``.
+    """
+
+    def test_peers(self) -> None:
+        """
+        It hands its words over, with the home, and exits as that says.
+        """
+        tended: list[Any] = []
+
+        def tend(home: Path, words: Any, out: Any, err: Any) -> int:
+            tended.append((home, tuple(words)))
+            return 7
+
+        self.patch(rootstream.cli, "tendPeers", tend)
+        self.assertEqual(main(["peers", "--home", "/h", "revoke", "Anna"]), 7)
+        self.assertEqual(main(["peers", "--home", "/h"]), 7)
+        self.assertEqual(tended, [(Path("/h"), ("revoke", "Anna")), (Path("/h"), ())])

@@ -18,13 +18,22 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 import rootstream.connectprogram
-from rootstream.authorized import AuthorizedPeers
+from rootstream.authorized import VIEW, AuthorizedPeers
 from rootstream.connectprogram import ConnectProgram, ConnectSettings
-from rootstream.errors import SinkError
+from rootstream.errors import LocalError, SinkError
 from rootstream.host import Host
-from rootstream.identity import loadOrCreateIdentity
+from rootstream.identity import Identity, formatCode, loadOrCreateIdentity
 from rootstream.networks import NetworkMemory
-from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
+from rootstream.peersfile import PeersFile
+from rootstream.protocol.events import (
+    AudioFrame,
+    Command,
+    Control,
+    InputEvent,
+    VideoFrame,
+)
+from rootstream.protocol.pairing import Guest
+from rootstream.reception import Reception
 from rootstream.transport.network import Gateway
 from tests.test_control import askerOf
 from tests.virtual import (
@@ -215,6 +224,24 @@ class StreamTests(ConnectProgramCase):
         connection.connectionLost(Failure(ConnectionDone()))
         self.stop(program)
 
+    def test_input(self) -> None:
+        """
+        What its user does goes to the host, once it is connected, and what is held is
+        let go of when he goes away.
+        """
+        program = self.program()
+        program.releaseInput()
+        self.assertRaises(LocalError, program.sendInput, [InputEvent(1, 30, 1)])
+        program = self.start()
+        program.sendInput([InputEvent(1, 30, 1), InputEvent(0, 0, 0)])
+        program.releaseInput()
+        self.reactor.elapse()
+        self.assertEqual(
+            [(event.kind, event.value) for event in self.hostReceiver.input],
+            [(1, 1), (0, 0), (1, 0), (0, 0)],
+        )
+        self.stop(program)
+
     def test_notYetConnected(self) -> None:
         """
         Before it is connected there is nobody to rehearse with.
@@ -250,6 +277,54 @@ class StreamTests(ConnectProgramCase):
         self.assertEqual(summary["transport"], "udp")
         for field in ("latency_p50_ms", "latency_p99_ms"):
             self.assertAlmostEqual(summary[field], 1.0, delta=0.2)
+
+    def test_status(self) -> None:
+        """
+        It tells how its host does, as measured in the last second.
+        """
+        program = self.start()
+        [there] = self.host.peers
+        captured = VideoFrame(b"x", round(self.reactor.rightNow * 1e6), True)
+        there.sendVideo(captured)
+        self.reactor.elapse(1.0)
+        [peer] = program.status().peers
+        [stats] = self.written("stats")
+        self.assertEqual((peer.state, peer.frames, peer.rights), ("CONNECTED", 1, ()))
+        self.assertEqual(peer.latency_ms, stats["latency_ms"])
+        self.assertTrue(peer.cause.startswith("CONNECTED: "), peer.cause)
+        self.stop(program)
+
+    def test_statusWhileDialling(self) -> None:
+        """
+        A host that is not reached yet is there, with what is done about it.
+        """
+        program = self.program()
+        self.assertEqual(program.status().peers, ())
+        program.startService()
+        [peer] = program.status().peers
+        last = self.written("state")[-1]
+        self.assertEqual((peer.state, peer.cause), (last["to"], last["text"]))
+        self.assertIn("first attempt", self.written("state")[0]["cause"])
+        self.reactor.elapse(1.0)
+        [peer] = program.status().peers
+        assert peer.since is not None
+        self.assertGreater(peer.since, 0.1)
+        self.assertEqual((peer.transport, peer.rtt_ms, peer.frames), (None, None, 0))
+        self.stop(program)
+
+    def test_orders(self) -> None:
+        """
+        What its own user orders goes to the host; to disconnect ends it.
+        """
+        program = self.start()
+        order = program.commands["control"]
+        self.successResultOf(order({"action": "fps", "value": 15.0}))
+        self.reactor.elapse()
+        self.assertEqual(self.hostReceiver.control, [Control(Command.SET_FPS, 15)])
+        self.successResultOf(order({"action": "disconnect"}))
+        self.assertFalse(self.reactor.running)
+        self.assertEqual(program.exitStatus, 0)
+        self.stop(program)
 
     def test_noStatisticsBeforeConnecting(self) -> None:
         """
@@ -494,3 +569,88 @@ class SinkTests(ConnectProgramCase):
         self.assertEqual(self.opened, [])
         self.assertEqual(program.exitStatus, 1)
         self.successResultOf(program.stopService())
+
+
+class PairTests(ConnectProgramCase):
+    """
+    ``--pair``.
+    """
+
+    phrase = "abandon ability able about above zoo"
+
+    def reception(self) -> None:
+        """
+        Let a host show the phrase.
+        """
+        self.stored: list[Guest] = []
+        reception = Reception(
+            self.reactor,
+            Identity.fromSeed(identity(2).seed, "desk"),
+            self.store,
+            lambda text, fingerprint: None,
+            self.phrase,
+        )
+        self.addCleanup(reception.stop)
+        self.peersThere = Path(self.mktemp()).absolute()
+        self.host = Host(
+            self.reactor,
+            identity(2),
+            AuthorizedPeers(self.peersThere, [], False),
+            lambda peer: self.hostReceiver,
+            port=HOST_PORT,
+            interface=HOST,
+            reception=reception,
+        )
+        self.host.listen()
+
+    def store(self, guest: Guest) -> None:
+        self.stored.append(guest)
+        word = formatCode(guest.key, None)
+        PeersFile(self.peersThere).add(guest.key, word, VIEW, guest.name)
+
+    def test_paired(self) -> None:
+        """
+        It proves the phrase, keeps the host's code by the name that the host gave, and
+        watches; the host is not let in here for that.
+        """
+        self.reception()
+        program = self.program(pair=self.phrase)
+        program.startService()
+        self.reactor.elapse(2.0)
+        self.assertEqual(self.hostReceiver.route[-1], "CONNECTED")
+        [guest] = self.stored
+        self.assertEqual(guest.key, loadOrCreateIdentity(self.home).key)
+        [listed] = PeersFile(self.home / "peers").listed()
+        self.assertEqual((listed.name, listed.rights), ("desk", frozenset()))
+        self.assertEqual(listed.code, codeOf(identity(2)))
+        [paired] = self.written("paired")
+        self.assertEqual((paired["name"], paired["rights"]), ("desk", "none"))
+        self.assertIn("Paired with", self.out.getvalue())
+        self.stop(program)
+        self.successResultOf(self.host.close())
+
+    def test_wrongPhrase(self) -> None:
+        """
+        Another phrase ends it with status 1 and one line that says so.
+        """
+        self.reception()
+        program = self.program(pair="abandon ability able about above zone")
+        program.startService()
+        self.reactor.elapse(2.0)
+        self.assertEqual(program.exitStatus, 1)
+        self.assertIn("the host has another phrase", self.err.getvalue())
+        self.assertFalse((self.home / "peers").exists())
+        self.stop(program)
+        self.host.close()
+        self.reactor.elapse(1.0)
+
+    def test_noAnswer(self) -> None:
+        """
+        Where nobody answers it ends with status 3.
+        """
+        program = self.program(pair=self.phrase)
+        program.startService()
+        self.reactor.elapse(25.0)
+        self.assertEqual(program.exitStatus, 3)
+        self.assertIn("no answer from the host", self.err.getvalue())
+        self.stop(program)

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import rootstream.demo
 from rootstream.demo import DemoProgram
 from rootstream.errors import GaveUp, LocalError, SourceError
-from rootstream.protocol.events import VideoFrame
+from rootstream.protocol.events import InputEvent, VideoFrame
 from rootstream.weather import Forecast, parseChange, parseScript
 from tests.mediasamples import encodedFrames
 from tests.test_broadcast import FakeSource
@@ -116,6 +116,27 @@ class DemoProgramTests(SynchronousTestCase):
         self.assertEqual(mine[-1]["frames"], 10)
         self.assertEqual(len(self.written("stats")), 2 * len(mine))
         self.stop(program)
+
+    def test_input(self) -> None:
+        """
+        With an input log the viewer's keys arrive in the events file, once each, and
+        what the page leaves down is let go of; without, they come to nothing.
+        """
+        program = self.start(input="log")
+        self.assertEqual(program.inputGoes, "log")
+        program.sendInput([InputEvent(1, 30, 1), InputEvent(0, 0, 0)])
+        self.reactor.elapse(1.0)
+        program.releaseInput()
+        self.reactor.elapse(0.1)
+        groups = [entry["events"] for entry in self.written("input")]
+        self.assertEqual(groups, [[[1, 30, 1], [0, 0, 0]], [[1, 30, 0], [0, 0, 0]]])
+        self.stop(program)
+        self.assertIn("Input: 4 events taken, 0 refused", self.out.getvalue())
+        quiet = self.start()
+        self.assertIsNone(quiet.inputGoes)
+        quiet.sendInput([InputEvent(1, 30, 1)])
+        self.stop(quiet)
+        self.assertEqual(len(self.written("input")), 2)
 
     def test_beginning(self) -> None:
         """
@@ -227,6 +248,7 @@ class DemoProgramTests(SynchronousTestCase):
         self.assertEqual(program.setWeather("block udp"), "UDP blocked")
         self.assertEqual(program.weather, "UDP blocked")
         self.assertRaises(LocalError, program.setWeather, "rain")
+        self.assertEqual(program.status().weather, "UDP blocked")
         self.assertEqual(self.out.getvalue().splitlines()[-1], "Weather: UDP blocked.")
         self.assertEqual(
             [event["text"] for event in self.written("weather")], ["UDP blocked"]
@@ -239,6 +261,18 @@ class DemoProgramTests(SynchronousTestCase):
         """
         program = DemoProgram(self.reactor, self.out, self.err)
         self.assertRaises(LocalError, program.setWeather, "clear")
+
+    def test_askWeather(self) -> None:
+        """
+        It can be changed by a command, too, which refuses what is no text.
+        """
+        program = self.start()
+        ask = program.commands["weather"]
+        self.assertEqual(
+            self.successResultOf(ask({"text": "loss 5%"})), {"weather": "UDP loss 5%"}
+        )
+        self.assertRaises(LocalError, ask, {"text": 5.0})
+        self.stop(program)
 
     def test_script(self) -> None:
         """

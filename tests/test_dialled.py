@@ -99,6 +99,8 @@ class DialledCase(SynchronousTestCase):
         assert self.host is not None
         for peer in self.host.peers:
             peer.abandon()
+        assert self.host._nextLook is not None
+        self.host._nextLook.cancel()
         self.host = None
 
     def dial(self, host: str = HOST, **options: Any) -> Deferred[Peer]:

@@ -14,7 +14,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rootstream.errors import LocalError
-from rootstream.eventlog import EventLog, Meter
+from rootstream.eventlog import HISTORY, Entry, EventLog, Meter
 from rootstream.interfaces import IPath, Transport
 from rootstream.protocol.status import LinkStatus
 from tests.doubles import FakePath
@@ -52,11 +52,12 @@ class EventLogTests(SynchronousTestCase):
         self.assertEqual(
             first,
             '{"time":"2027-01-15T08:00:00.123Z","mono":12.345679,'
-            '"event":"listening","udp":9876,"tcp":9876}',
+            '"event":"listening","udp":9876,"tcp":9876,'
+            '"text":"listening on port 9876, UDP and TCP"}',
         )
         self.assertEqual(
             list(json.loads(second)),
-            ["time", "mono", "event", "peer", "n", "of", "wait_s"],
+            ["time", "mono", "event", "peer", "n", "of", "wait_s", "text"],
         )
 
     def test_flushed(self) -> None:
@@ -65,7 +66,7 @@ class EventLogTests(SynchronousTestCase):
         """
         log = self.log()
         for number in range(3):
-            log.write("state")
+            log.write("nothing")
             self.assertEqual(len(self.lines()), number + 1)
 
     def test_appended(self) -> None:
@@ -94,7 +95,7 @@ class EventLogTests(SynchronousTestCase):
         Without a path nothing is written, and nothing is missed.
         """
         log = EventLog(None)
-        log.write("state")
+        log.write("nothing")
         log.close()
 
     def test_closed(self) -> None:
@@ -124,14 +125,49 @@ class EventLogTests(SynchronousTestCase):
                 "choose another --events",
             )
 
+    def test_subscribers(self) -> None:
+        """
+        Whoever subscribes is told of each event, as it is written, with or without a
+        file, until he wants no more.
+        """
+        log = EventLog(None, wallClock=lambda: self.wall, now=lambda: self.now)
+        told: list[Entry] = []
+        enough = log.subscribe(told.append)
+        written = log.write("network", cause="eth0 came up")
+        self.assertEqual(told, [written])
+        self.assertEqual(written["text"], "network: eth0 came up")
+        enough()
+        log.write("network", cause="eth0 went down")
+        self.assertEqual(told, [written])
+
+    def test_history(self) -> None:
+        """
+        The last events are kept, and no measurements.
+        """
+        log = EventLog(None)
+        for number in range(HISTORY + 1):
+            log.write("network", cause=str(number))
+            log.write("stats", "aaaa", fps=30.0)
+        self.assertEqual(
+            [entry["cause"] for entry in log.history],
+            [str(number) for number in range(1, HISTORY + 1)],
+        )
+
+    def test_ownWords(self) -> None:
+        """
+        An event that has words of its own keeps them.
+        """
+        entry = EventLog(None).write("weather", text="UDP is blocked")
+        self.assertEqual(entry["text"], "UDP is blocked")
+
     def test_diskFull(self) -> None:
         """
         A disk that fills up later is logged once, and ends nothing (F83).
         """
         log = self.log("/dev/full")
         with capturedLogs() as logs:
-            log.write("state")
-            log.write("state")
+            log.write("nothing")
+            log.write("nothing")
             log.close()
         [event] = logs
         self.assertEqual(

@@ -17,6 +17,7 @@ from rootstream.errors import BadPacket, LocalError
 from rootstream.protocol.constants import (
     MAX_FRAME_COUNT,
     MAX_FRAMES,
+    MAX_PAIRING,
     PADDING,
 )
 from rootstream.protocol.events import AudioFrame, Command, Control, InputEvent
@@ -32,6 +33,7 @@ from rootstream.protocol.frames import (
     decodeControl,
     decodeInput,
     decodeNumbered,
+    decodePairing,
     decodePathUse,
     decodePing,
     decodePong,
@@ -41,6 +43,7 @@ from rootstream.protocol.frames import (
     encodeControl,
     encodeInput,
     encodeNumbered,
+    encodePairing,
     encodePathUse,
     encodePing,
     encodePong,
@@ -58,7 +61,9 @@ u48 = st.integers(0, 2**48 - 1)
 u64 = st.integers(0, 2**64 - 1)
 i32 = st.integers(-(2**31), 2**31 - 1)
 
-carried = st.sampled_from([kind for kind in FrameType if kind != FrameType.PADDING])
+carried = st.sampled_from(
+    [kind for kind in FrameType if kind not in (FrameType.PADDING, FrameType.PAIRING)]
+)
 
 
 class ParseFramesTests(SynchronousTestCase):
@@ -143,19 +148,31 @@ class ParseFramesTests(SynchronousTestCase):
         for kind in set(range(0x40)) - known:
             self.assertRaises(BadPacket, parseFrames, bytes([kind]))
             self.assertRaises(BadPacket, parseFrames, bytes([kind | 0x80, 0, 0]))
-        self.assertEqual(len(known), 14)
+        self.assertEqual(len(known), 15)
 
     def test_optional(self) -> None:
         """
-        Types from 0x40 to 0x7F are skipped if they say their length, and refused
-        if they do not (F39).
+        Types from 0x40 to 0x7F are skipped if they say their length and are not
+        known, and refused if they do not say it (F39).
         """
         for kind in range(0x40, 0x80):
+            known = [(kind, b"ab")] if kind == FrameType.PAIRING else []
             self.assertEqual(
                 parseFrames(bytes([kind | 0x80, 2, 0]) + b"ab\x0c"),
-                [(FrameType.CONFIRM, b"")],
+                [*known, (FrameType.CONFIRM, b"")],
             )
             self.assertRaises(BadPacket, parseFrames, bytes([kind]) + b"ab")
+
+    def test_pairing(self) -> None:
+        """
+        A pairing message says its length, so that those who do not know it find its
+        end; one that is empty or too long is refused.
+        """
+        [frame] = parseFrames(encodePairing(b"hello"))
+        self.assertEqual(frame, (FrameType.PAIRING, b"hello"))
+        self.assertEqual(decodePairing(b"x" * MAX_PAIRING), b"x" * MAX_PAIRING)
+        for body in (b"", b"x" * (MAX_PAIRING + 1)):
+            self.assertRaises(BadPacket, decodePairing, body)
 
     def test_boundedWork(self) -> None:
         """

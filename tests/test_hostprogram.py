@@ -17,14 +17,18 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import rootstream.hostprogram
+from rootstream.authorized import INPUT, AuthorizedPeers
 from rootstream.client import connect
-from rootstream.errors import SourceError
+from rootstream.errors import PortInUse, SourceError
 from rootstream.home import lockHome
+from rootstream.host import Host
 from rootstream.hostprogram import DRAIN_TIMEOUT, HostProgram, HostSettings
-from rootstream.identity import Code, PeerKey, loadIdentity
+from rootstream.identity import Code, PeerKey, formatCode, loadIdentity
 from rootstream.interfaces import IPeerReceiver
+from rootstream.pairing import pair
 from rootstream.peer import Peer
-from rootstream.protocol.events import Command, Control
+from rootstream.peersfile import PeersFile
+from rootstream.protocol.events import AudioFrame, Command, Control, VideoFrame
 from rootstream.protocol.link import SOURCE_ENDED
 from tests.test_broadcast import FakeSource
 from tests.test_control import askerOf
@@ -37,6 +41,21 @@ from tests.virtual import (
     identity,
     picture,
 )
+
+
+class FakeTaker:
+    """
+    Takes a stream, as a recording does.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[VideoFrame | AudioFrame] = []
+
+    def video(self, frame: VideoFrame) -> None:
+        self.frames.append(frame)
+
+    def audio(self, frame: AudioFrame) -> None:
+        self.frames.append(frame)
 
 
 class HostProgramCase(SynchronousTestCase):
@@ -66,6 +85,7 @@ class HostProgramCase(SynchronousTestCase):
         allowAny: bool = False,
         duration: float | None = None,
         tlsPort: int | None = None,
+        **options: Any,
     ) -> HostProgram:
         settings = HostSettings(
             home=self.home,
@@ -75,6 +95,7 @@ class HostProgramCase(SynchronousTestCase):
             allow=(identity(1).key,) if allow is None else allow,
             allowAny=allowAny,
             tlsPort=tlsPort,
+            **options,
         )
         program = HostProgram(
             self.reactor, settings, self.out, self.err, self.events, duration
@@ -167,7 +188,7 @@ class StartTests(HostProgramCase):
         self.start(allow=())
         self.assertIn(
             f"Nobody may connect yet: add a peer's code to {self.home / 'peers'}, "
-            "or use --allow CODE.\n",
+            "or use --allow CODE or --pair.\n",
             self.out.getvalue(),
         )
 
@@ -188,6 +209,63 @@ class StartTests(HostProgramCase):
         program._settings = HostSettings(self.home, HOST_PORT, "", "the film")
         program.startService()
         self.assertIn("@198.51.100.7\n", self.out.getvalue())
+
+    def test_privileges(self) -> None:
+        """
+        What twistd starts while it still has the rights of root binds the ports, and
+        listens on them later.
+        """
+        bound: list[Any] = []
+
+        def bind(*where: object) -> str:
+            bound.append(where)
+            return "sockets"
+
+        self.patch(rootstream.hostprogram, "bindBoth", bind)
+        program = self.program()
+        listened: list[object] = []
+        listen = Host.listen
+
+        def note(host: Host, sockets: Any) -> int:
+            listened.append(sockets)
+            return listen(host)
+
+        self.patch(Host, "listen", note)
+        program.privilegedStartService()
+        program.startService()
+        self.assertEqual(len(bound), 1)
+        self.assertEqual(listened, ["sockets"])
+        self.stop(program)
+
+    def test_neverBegun(self) -> None:
+        """
+        Ports that were bound for nothing are given back; that they are taken is said
+        when the host begins.
+        """
+        given: list[str] = []
+
+        class Sockets:
+            def close(self) -> None:
+                given.append("back")
+
+        self.patch(rootstream.hostprogram, "bindBoth", lambda *where: Sockets())
+        home, self.home = self.home, Path("/dev/null/home")
+        program = self.program()
+        self.home = home
+        program.privilegedStartService()
+        program.startService()
+        self.stop(program)
+        self.assertEqual(given, ["back"])
+
+        def taken(*where: object) -> None:
+            raise PortInUse("port 443 is in use")
+
+        self.patch(rootstream.hostprogram, "bindBoth", taken)
+        other = self.program()
+        other.privilegedStartService()
+        other.startService()
+        self.assertEqual(other.exitStatus, 0)
+        self.stop(other)
 
     def assertFault(self, text: str) -> None:
         """
@@ -314,6 +392,91 @@ class ViewersTests(HostProgramCase):
             [event["to"] for event in self.written("state")],
             ["HANDSHAKE_RECEIVED", "CONNECTED"],
         )
+
+    def test_status(self) -> None:
+        """
+        It tells how each viewer does, by the measurements of the last second and the
+        words of the last event; of one that is gone nothing is kept.
+        """
+        program = self.start()
+        viewing = self.view()
+        self.play(0, 1, 2)
+        self.reactor.elapse(1.5)
+        status = program.status()
+        self.assertEqual(status.role, "host")
+        [peer] = status.peers
+        [stats] = self.written("stats")
+        self.assertEqual(peer.fingerprint, identity(1).key.fingerprint)
+        self.assertEqual((peer.state, peer.transport), ("CONNECTED", "udp"))
+        for name in ("fps", "mbit_s", "loss", "jitter_ms", "frames", "bytes"):
+            self.assertEqual(getattr(peer, name), stats[name])
+        self.assertEqual((peer.frames, peer.lost, peer.latency_ms), (3, 0, None))
+        self.assertEqual(peer.rights, ("view",))
+        last = self.written("state")[-1]
+        self.assertEqual(peer.cause, last["text"])
+        assert peer.since is not None
+        self.assertApproximates(peer.since, self.reactor.rightNow - last["mono"], 0.01)
+        viewing.close()
+        self.reactor.elapse(1.0)
+        self.assertNotIn("CONNECTED", [peer.state for peer in program.status().peers])
+        self.assertEqual(program.status().asDict()["role"], "host")
+
+    def test_orders(self) -> None:
+        """
+        What its own user orders reaches the source; a viewer that is disconnected is
+        told.
+        """
+        program = self.start()
+        viewing = self.view()
+        order = program.commands["control"]
+        self.reactor.elapse(1.0)
+        self.successResultOf(order({"action": "bitrate", "value": 2e6}))
+        self.assertIn((Command.SET_BITRATE, 2_000_000), self.source.asked)
+        self.successResultOf(order({"action": "disconnect"}))
+        self.reactor.elapse(0.1)
+        assert viewing.closed is not None
+        self.assertEqual(viewing.closed.text, "the host disconnected you")
+
+    def test_taken(self) -> None:
+        """
+        Whoever takes the stream on the host itself, such as a recording, makes it flow
+        without a viewer; a program that does not run is harmless.
+        """
+        self.program().wantKeyFrame()
+        program = self.start()
+        self.assertEqual(self.source.starts, 0)
+        taker = FakeTaker()
+        program.tee.add(taker)
+        self.assertEqual(self.source.starts, 1)
+        self.assertEqual(self.source.asked, [(Command.REQUEST_KEYFRAME, 0)])
+        self.play(0, 1)
+        self.assertEqual(
+            [frame.data for frame in taker.frames], [b"picture 0", b"picture 1"]
+        )
+
+    def test_unacknowledged(self) -> None:
+        """
+        How long pictures went unacknowledged when something happened to the way to a
+        viewer is written down, and nothing is watched once he is gone.
+        """
+        program = self.start()
+        viewing = self.view()
+        self.play(0)
+        [peer] = program.peers
+        receiver = peer._receiver
+        receiver.pathSuspected("udp", "192.0.2.1:9876", "no acknowledgement")
+        self.reactor.elapse(0.3)
+        for number in range(1, 40):
+            self.play(number)
+            self.reactor.elapse(0.04)
+        [event] = self.written("picture")
+        self.assertEqual(event["gap_of"], "acknowledgements")
+        self.assertApproximates(event["gap_s"], 0.33, 0.05)
+        self.assertIn("UDP: no acknowledgement; nothing ack", event["text"])
+        receiver.impaired("UDP is silent")
+        viewing.close()
+        self.reactor.elapse(0.1)
+        receiver.impaired("UDP is silent")
 
     def test_receiver(self) -> None:
         """
@@ -559,3 +722,59 @@ class EndTests(HostProgramCase):
         self.assertEqual(len(self.written("summary")), 1)
         gc.collect()
         self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class PairTests(HostProgramCase):
+    """
+    ``--pair``.
+    """
+
+    def test_paired(self) -> None:
+        """
+        It shows a phrase, which is written nowhere else; who knows it is listed with
+        the rights that were asked for, and may come in.
+        """
+        self.start(allow=(), pair=True, pairRights=INPUT)
+        said = self.out.getvalue()
+        self.assertNotIn("Nobody", said)
+        phrase = said.split("--pair '")[1].split("'")[0]
+        self.assertEqual(len(phrase.split()), 6)
+        code = Code(loadIdentity(self.home).key, HOST, HOST_PORT)
+        self.assertIn(f"rootstream connect '{formatCode(code.key, HOST)}' --pair", said)
+        pairing = pair(self.reactor, code, phrase, identity=identity(1), tcp=False)
+        self.reactor.elapse(1.0)
+        self.successResultOf(pairing)
+        self.view(1)
+        [peer] = AuthorizedPeers(self.home / "peers", (), False).listed()
+        self.assertEqual(peer.rights, INPUT)
+        self.assertIn(f"Paired with {peer.fingerprint}", self.out.getvalue())
+        [paired] = self.written("paired")
+        self.assertEqual(paired["rights"], "view,input")
+        self.assertEqual(paired["peer"], peer.fingerprint)
+        self.assertNotIn(phrase, Path(self.events).read_text())
+
+    def test_revoked(self) -> None:
+        """
+        Who is taken off the list is gone as soon as the program is told.
+        """
+        program = self.start(allow=())
+        path = self.home / "peers"
+        PeersFile(path).add(
+            identity(1).key, formatCode(identity(1).key, None), INPUT, "Anna"
+        )
+        there = self.view(1)
+        PeersFile(path).revoke("Anna")
+        self.successResultOf(program.commands["peers"]({}))
+        self.reactor.elapse(0.2)
+        assert there.closed is not None
+        self.assertIn("taken off the list", there.closed.text)
+        self.assertIn("taken off the list", self.written("state")[-1]["cause"])
+
+    def test_askedTooEarly(self) -> None:
+        """
+        A program that has no host yet has nobody to send away.
+        """
+        program = self.program()
+        self.successResultOf(program.commands["peers"]({}))
+        program.startService()
+        self.source.opening.callback(None)

@@ -8,7 +8,18 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rootstream.protocol.limiter import LoadMeter, SourceLimiter, parseAddress
+from rootstream.protocol.constants import (
+    MAX_UNPROVEN_PER_SECOND,
+    UNPROVEN_BURST,
+    UNPROVEN_RATE,
+)
+from rootstream.protocol.limiter import (
+    Bucket,
+    LoadMeter,
+    SourceLimiter,
+    Unproven,
+    parseAddress,
+)
 
 
 class ParseAddressTests(SynchronousTestCase):
@@ -28,6 +39,27 @@ class ParseAddressTests(SynchronousTestCase):
         The scope of a link-local address is no part of it.
         """
         self.assertEqual(parseAddress("fe80::1%eth0"), parseAddress("fe80::1"))
+
+
+class BucketTests(SynchronousTestCase):
+    """
+    `Bucket` lets a burst through, and after that a rate.
+    """
+
+    def test_burstAndRate(self) -> None:
+        """
+        What is taken is gone, what is refused takes nothing, and a second gives back
+        the rate, up to the burst.
+        """
+        bucket = Bucket(10, 100)
+        self.assertTrue(bucket.take(60, 1000.0))
+        self.assertFalse(bucket.take(41, 1000.0))
+        self.assertTrue(bucket.take(40, 1000.0))
+        self.assertFalse(bucket.take(1, 1000.05))
+        self.assertTrue(bucket.take(1, 1000.1))
+        self.assertFalse(bucket.take(101, 9000.0))
+        self.assertTrue(bucket.take(100, 9000.0))
+        self.assertFalse(bucket.take(1, 9000.0))
 
 
 class SourceLimiterTests(SynchronousTestCase):
@@ -141,3 +173,41 @@ class LoadMeterTests(SynchronousTestCase):
         for place in range(len(granted) - 200):
             self.assertGreaterEqual(granted[place + 200] - granted[place], 1.0)
         self.assertGreaterEqual(len(granted), 200 * int(now))
+
+
+class UnprovenTests(SynchronousTestCase):
+    """
+    DATA from where a session has no path.
+    """
+
+    def test_source(self) -> None:
+        """
+        F34: one source has its burst and its rate, and takes nothing from another.
+        """
+        unproven = Unproven()
+        allowed = [unproven.allow("192.0.2.1", 0.0) for _ in range(1000)]
+        self.assertEqual(sum(allowed), UNPROVEN_BURST)
+        self.assertTrue(unproven.allow("192.0.2.2", 0.0))
+        self.assertTrue(unproven.allow("192.0.2.1", 1.0 / UNPROVEN_RATE))
+        self.assertEqual(unproven.refused, 1000 - UNPROVEN_BURST)
+
+    def test_proven(self) -> None:
+        """
+        What turns out to be authentic is no burden: a peer may roam as it likes.
+        """
+        unproven = Unproven()
+        for _ in range(2 * MAX_UNPROVEN_PER_SECOND):
+            self.assertTrue(unproven.allow("192.0.2.1", 0.0))
+            unproven.proven("192.0.2.1")
+
+    def test_all(self) -> None:
+        """
+        F34: all sources together have no more than so many a second, wherever the
+        second begins.
+        """
+        unproven = Unproven()
+        sources = [f"198.51.{each // 250}.{each % 250}" for each in range(2000)]
+        for now in (0.0, 0.999):
+            allowed = sum(unproven.allow(source, now) for source in sources)
+            self.assertEqual(allowed, 0 if now else MAX_UNPROVEN_PER_SECOND)
+        self.assertTrue(unproven.allow("203.0.113.1", 1.0))

@@ -15,6 +15,10 @@ from rootstream.errors import LocalError
 from rootstream.interfaces import Transport
 from rootstream.protocol.constants import (
     BURST_PACKETS,
+    CONTROL_BURST,
+    CONTROL_RATE,
+    INPUT_BURST,
+    INPUT_RATE,
     MAX_BACKLOG,
     MAX_INPUT_EVENTS,
     MAX_OWED_ANSWERS,
@@ -24,6 +28,7 @@ from rootstream.protocol.constants import (
     TYPE_DATA,
     TYPE_INIT,
     TYPE_RESP,
+    UNPROVEN_BURST,
     VIDEO_DEADLINE,
 )
 from rootstream.protocol.events import (
@@ -41,6 +46,7 @@ from rootstream.protocol.events import (
     InputEvent,
     InputReceived,
     KeyFrameWanted,
+    PairingReceived,
     PathAuthenticated,
     PathDropped,
     PathMoved,
@@ -54,7 +60,13 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.frames import Ack, FrameType, encodeAck, encodeClose
 from rootstream.protocol.handshakes import Indices
-from rootstream.protocol.link import GOODBYE, SOURCE_ENDED, Link, wallClock
+from rootstream.protocol.link import (
+    GOODBYE,
+    PROTOCOL_VIOLATION,
+    SOURCE_ENDED,
+    Link,
+    wallClock,
+)
 from rootstream.protocol.video import chunk
 from tests.wire import Side, Wire, WirePath, credentials
 
@@ -467,6 +479,57 @@ class SendTests(SynchronousTestCase):
                     seed,
                 )
             self.assertTrue(wire.a.linkTo(wire.b).drained)
+
+    def test_flood(self) -> None:
+        """
+        A peer that sends more input or commands than anybody does loses the session;
+        what it sent before is delivered (F73).
+        """
+        for what, most, rate in (
+            ([InputEvent(2, 0, 1)] * MAX_INPUT_EVENTS, INPUT_BURST, INPUT_RATE),
+            (Control(Command.PAUSE), CONTROL_BURST, CONTROL_RATE),
+        ):
+            wire = Wire()
+            a, _ = wire.connect()
+            size = len(what) if isinstance(what, list) else 1
+            kinds = InputReceived | ControlReceived
+            began = wire.now
+            while not wire.b.eventsOf(Closed):
+                for _ in range(50):
+                    a.send(what, wire.now)
+                wire.pump(wire.a)
+                wire.run(0.1)
+                allowed = most + rate * (wire.now - began)
+                came = [each for each in wire.b.events if isinstance(each, kinds)]
+                self.assertLessEqual(size * len(came), allowed)
+            self.assertGreater(size * (len(came) + 1), most)
+            (closed,) = wire.b.eventsOf(Closed)
+            self.assertEqual(closed.code, PROTOCOL_VIOLATION)
+            self.assertIn("too much", closed.text)
+
+    def test_heldKey(self) -> None:
+        """
+        A key that is down is not forgotten by whoever sent it: he is heard at least
+        every 0.2 s until it is up, although nothing else flows; the other side knows
+        how long he was silent.
+        """
+        wire = Wire()
+        a, b = wire.connect()
+        wire.run(10)
+        self.assertGreater(b.silence(wire.now), 1.0)
+        longest: list[float] = []
+        for value in (1, 0):
+            send(wire, wire.a, [InputEvent(1, 30, value), InputEvent(0, 0, 0)])
+            self.assertEqual(a.inputWaiting, 1)
+            wire.run(7)
+            self.assertEqual(a.inputWaiting, 0)
+            longest.append(0.0)
+            for _ in range(300):
+                wire.run(0.01)
+                longest[-1] = max(longest[-1], b.silence(wire.now))
+        self.assertLess(longest[0], 0.2)
+        self.assertGreater(longest[1], 1.0)
+        self.assertEqual(b.peerInstance, a.instance)
 
     def test_acrossSilence(self) -> None:
         """
@@ -991,6 +1054,22 @@ class KeysTests(SynchronousTestCase):
         under = before.session.remoteIndex.to_bytes(4, "little")
         acks = [each for each in wire.a.packets(TYPE_DATA) if each[1:5] == under]
         self.assertEqual(len(acks), 1)
+
+    def test_twoInABatch(self) -> None:
+        """
+        A batch may have packets of the session before and of the one that is.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        before = wire.a.session(wire.b)
+        rekey(wire)
+        wire.run(0.5)
+        after = wire.a.session(wire.b)
+        self.assertIsNot(before, after)
+        packets = [*before.sealMany([PING, PING]), *after.sealMany([PING])]
+        received = link.status().bytesReceived
+        wire.b.node.receive(packets, pathTo(wire.a), wire.now)
+        self.assertEqual(link.status().bytesReceived - received, sum(map(len, packets)))
 
     def test_manyRekeys(self) -> None:
         """
@@ -1551,3 +1630,97 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(len(wire.a.eventsOf(InputReceived)), 1)
         self.assertEqual(len(wire.a.frames), 1)
         self.assertTrue(b.drained)
+
+
+class UnprovenTests(SynchronousTestCase):
+    """
+    DATA from where the session has no path.
+    """
+
+    def test_forgeries(self) -> None:
+        """
+        F34: forged DATA from elsewhere is opened a few times and then dropped unopened,
+        while the stream goes on; a peer that comes from there a moment later is heard.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        slot = link._slots.current
+        assert slot is not None
+        opened = slot.session.failedOpens
+        index = slot.session.localIndex.to_bytes(4, "little")
+        elsewhere = WirePath(Transport.UDP, ("192.0.2.66", 1))
+        for number in range(1000):
+            forged = b"\x24" + index + (number + 999).to_bytes(8, "little") + bytes(40)
+            link.receive([forged], elsewhere, wire.now)
+        self.assertEqual(slot.session.failedOpens - opened, UNPROVEN_BURST)
+        self.assertEqual(link._unproven.refused, 1000 - UNPROVEN_BURST)
+        clear(wire)
+        send(wire, wire.a, picture(wire, keyFrame=True))
+        wire.run(0.5)
+        self.assertEqual(len(wire.b.frames), 1)
+
+    def test_own(self) -> None:
+        """
+        What comes by a path of the session is always opened, forged or not.
+        """
+        wire = Wire()
+        _, link = wire.connect()
+        slot = link._slots.current
+        assert slot is not None
+        opened = slot.session.failedOpens
+        index = slot.session.localIndex.to_bytes(4, "little")
+        for number in range(1000):
+            forged = b"\x24" + index + (number + 999).to_bytes(8, "little") + bytes(40)
+            link.receive([forged], pathTo(wire.a), wire.now)
+        self.assertEqual(slot.session.failedOpens - opened, 1000)
+
+
+class PairingMessageTests(SynchronousTestCase):
+    """
+    Messages of the pairing exchange.
+    """
+
+    def test_pair(self) -> None:
+        """
+        One comes to the other side; there is none without a session.
+        """
+        wire = Wire()
+        a, _ = wire.connect()
+        clear(wire)
+        a.pair(b"hello")
+        wire.pump(wire.a)
+        wire.run(0.5)
+        self.assertIn(PairingReceived(b"hello"), wire.b.events)
+        a.close(0, "", wire.now)
+        a.pair(b"too late")
+        wire.pump(wire.a)
+        wire.run(0.5)
+        self.assertNotIn(PairingReceived(b"too late"), wire.b.events)
+
+    def test_binding(self) -> None:
+        """
+        Both ends agree on what binds the exchange, and each conversation has another.
+        """
+        wire = Wire()
+        a, b = wire.connect()
+        self.assertEqual(a.binding(True), b.binding(False))
+        self.assertEqual(b.binding(True), a.binding(False))
+        self.assertNotEqual(a.binding(True), a.binding(False))
+        other, _ = Wire(seed=1).connect()
+        self.assertNotEqual(a.binding(True)[32:40], other.binding(True)[32:40])
+
+    def test_restricted(self) -> None:
+        """
+        Media of a peer that is here only to pair is a breach of the protocol; the rest
+        is not.
+        """
+        wire = Wire()
+        a, b = wire.connect()
+        b.restrict()
+        a.pair(b"hello")
+        wire.pump(wire.a)
+        wire.run(2.0)
+        self.assertFalse(b.finished)
+        send(wire, wire.a, [InputEvent(1, 30, 1)])
+        wire.run(0.5)
+        self.assertTrue(b.finished)

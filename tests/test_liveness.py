@@ -148,6 +148,43 @@ class LivenessTests(SynchronousTestCase):
         self.assertEqual(len(self.events), 1)
         self.assertAlmostEqual(self.events[0].silence, 10.5 - ROUND_TRIP)
 
+    def test_held(self) -> None:
+        """
+        While a key of ours is down a PING goes out every 100 ms, though nothing flows
+        and whoever began the session; and no more once it is up.
+        """
+        for leads in (True, False):
+            self.setUp()
+            self.liveness.restart(leads, START)
+            self.letPass(START)
+            self.liveness.heard(START + 5)
+            self.liveness.hold(True, START + 5)
+            for step in range(1, 11):
+                self.letPass(START + 5.001 + step / 10)
+                self.liveness.heard(START + 5 + step / 10)
+            self.assertEqual(self.pings[1:], [5 + step / 10 for step in range(1, 11)])
+            self.liveness.hold(False, START + 6)
+            self.letPass(START + 18)
+            self.assertLessEqual(len(self.pings), 13)
+            self.assertEqual(self.events, [])
+
+    def test_heldIsNoIdleness(self) -> None:
+        """
+        Whoever does not answer while a key is down is impaired as soon as one that
+        streams would be; after that there are no more PINGs than ever.
+        """
+        self.letPass(START)
+        self.liveness.heard(START + 10)
+        self.liveness.hold(True, START + 10)
+        self.letPass(START + 11.499)
+        self.assertEqual(self.events, [])
+        self.letPass(START + 11.501)
+        (event,) = self.events
+        self.assertAlmostEqual(event.silence, 1.5)
+        before = len(self.pings)
+        self.letPass(START + 21.5)
+        self.assertLessEqual(len(self.pings) - before, 11)
+
     def test_streamingEnds(self) -> None:
         """
         Five seconds after the last media the peer counts as idle.

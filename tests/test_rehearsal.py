@@ -193,6 +193,13 @@ class DrillPeersTests(SynchronousTestCase):
         self.assertIn("cancelled", second["error"])
         self.assertEqual(Path(self.events).read_text(), "")
 
+    def test_wholeSeconds(self) -> None:
+        """
+        JSON of other programs has whole numbers without a fraction.
+        """
+        self.ask(seconds=2)
+        self.assertEqual([seconds for seconds, _ in self.desk.drills], [2])
+
     def test_nonsense(self) -> None:
         """
         What makes no sense is refused in words before anything begins.

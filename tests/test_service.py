@@ -7,17 +7,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from rootstream import service
 from rootstream.errors import GaveUp, LocalError
 from rootstream.eventlog import EventLog
+from rootstream.protocol.events import Command, VideoFrame
 from rootstream.service import (
     EXIT_FAILED,
     EXIT_FAULT,
@@ -25,6 +29,8 @@ from rootstream.service import (
     Program,
     Watched,
 )
+from rootstream.web.address import WebAddress
+from rootstream.words import describeEvent
 from tests.doubles import FakePath
 from tests.virtual import VirtualReactor
 
@@ -37,6 +43,7 @@ class Toy(Program):
     ticks = 0
     wrong: Exception | None = None
     cleanedUp = 0
+    keyFramesWanted = 0
     cleaning: Callable[[], Deferred[Any]] = staticmethod(lambda: succeed(None))
 
     where: Path | None = None
@@ -51,6 +58,9 @@ class Toy(Program):
 
     def tick(self) -> None:
         self.ticks += 1
+
+    def wantKeyFrame(self) -> None:
+        self.keyFramesWanted += 1
 
     def cleanUp(self) -> Deferred[Any]:
         self.cleanedUp += 1
@@ -84,13 +94,75 @@ class ProgramTests(SynchronousTestCase):
         """
         verifyObject(IService, self.toy())
 
+    def test_page(self) -> None:
+        """
+        The link to the page is said, and written down nowhere (F95).
+        """
+        toy = self.toy(events=self.events, web=WebAddress("127.0.0.1", 0))
+        toy.startService()
+        link = re.fullmatch(
+            r"Page: http://127\.0\.0\.1:\d+/\?token=(\S{43})\n", self.out.getvalue()
+        )
+        assert link is not None
+        self.successResultOf(toy.stopService())
+        self.assertNotIn(link[1], Path(self.events).read_text())
+
+    def test_pageCannotBe(self) -> None:
+        """
+        A port that is taken ends the program, in one line that says what to do.
+        """
+
+        def taken(*_: object, **__: object) -> None:
+            raise CannotListenError("127.0.0.1", 80, OSError(98, "Address in use"))
+
+        self.reactor.listenTCP = taken
+        toy = self.toy(web=WebAddress("127.0.0.1", 80))
+        toy.startService()
+        self.assertEqual(
+            self.err.getvalue(),
+            "rootstream: cannot serve the page on 127.0.0.1:80: Address in use; "
+            "choose another --web\n",
+        )
+        self.assertEqual(toy.exitStatus, EXIT_FAULT)
+        self.successResultOf(toy.stopService())
+
     def test_abstract(self) -> None:
         """
         What a program begins with, does each second and ends with is its own.
         """
         plain = Program(self.reactor, self.out, self.err)
-        for method in (plain.begin, plain.tick, plain.cleanUp):
+        for method in (plain.begin, plain.tick, plain.cleanUp, plain.wantKeyFrame):
             self.assertRaises(NotImplementedError, method)
+        self.assertRaises(NotImplementedError, plain.order, None, Command.PAUSE, 0)
+
+    def test_status(self) -> None:
+        """
+        A program tells what it is doing, by its command as well.
+        """
+        toy = self.toy()
+        toy.startService()
+        self.reactor.elapse(2.0)
+        status = toy.status()
+        self.assertEqual((status.role, status.peers), ("", ()))
+        self.assertIsNone(status.recording)
+        told = self.successResultOf(toy.commands["status"]({}))
+        self.assertEqual(told.keys(), status.asDict().keys())
+        toy.events.write("network", cause="eth0 came up")
+        [entry] = self.successResultOf(toy.commands["events"]({}))["events"]
+        self.assertEqual(entry["text"], "network: eth0 came up")
+        self.successResultOf(toy.stopService())
+
+    def test_strangers(self) -> None:
+        """
+        What is kept of peers is bounded by those that there are, however many came and
+        went.
+        """
+        toy = self.toy()
+        toy.startService()
+        for number in range(2 * service.MAX_MOVED):
+            toy.events.write("state", f"peer {number}", to="FAILED", cause="x")
+        self.assertLessEqual(len(toy._moved), service.MAX_MOVED)
+        self.successResultOf(toy.stopService())
 
     def test_ticks(self) -> None:
         """
@@ -290,6 +362,7 @@ class ProgramTests(SynchronousTestCase):
                 "bytes": 99,
                 "seconds": 1.25,
                 "transport": "udp",
+                "text": "over after 1.2 s: 3 frames sent, 2 received, 1 lost",
             },
         )
 
@@ -334,6 +407,7 @@ class WatchedTests(SynchronousTestCase):
         lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         for line in lines:
             self.assertEqual(line.pop("peer"), "aaaa-bbbb-cccc-dddd")
+            self.assertEqual(line.pop("text"), describeEvent(line))
             del line["time"], line["mono"]
         self.assertEqual(
             lines,
@@ -361,3 +435,27 @@ class WatchedTests(SynchronousTestCase):
                 {"event": "attempt", "n": 1, "of": 10, "wait_s": 0.1},
             ],
         )
+
+    def test_picture(self) -> None:
+        """
+        How long the picture stopped when the session moved is written down, in words
+        with the move.
+        """
+        log = EventLog(None)
+        watched = Watched("aaaa-bbbb-cccc-dddd", log)
+        now = 100.0
+        self.patch(service, "boottime", lambda: now)
+        frame = VideoFrame(b"picture", 0)
+        for _ in range(10):
+            now += 0.033
+            watched.videoReceived(frame)
+        now += 0.25
+        watched.pathChanged("tcp", "192.0.2.1:9876", "UDP is silent, TCP is alive")
+        for _ in range(60):
+            watched.videoReceived(frame)
+            watched.look()
+            now += 0.033
+        [moved, stopped] = log.history
+        self.assertEqual(stopped["event"], "picture")
+        self.assertAlmostEqual(stopped["gap_s"], 0.25 - 0.033)
+        self.assertEqual(stopped["text"], moved["text"] + "; picture stopped 0.22 s")

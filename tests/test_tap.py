@@ -14,12 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import rootstream.tap
+from rootstream.authorized import INPUT, VIEW
 from rootstream.connectprogram import ConnectProgram
 from rootstream.demo import DemoProgram
 from rootstream.hostprogram import HostProgram
 from rootstream.identity import formatCode
 from rootstream.tap import Options, homeOf, makeProgram, makeService
 from rootstream.weather import parseScript
+from rootstream.web.address import WebAddress
 from tests.virtual import HOST, VirtualReactor, codeOf, identity, installReactor
 
 CODE = formatCode(identity(2).key, HOST, 9900)
@@ -48,6 +50,19 @@ class OptionsTests(SynchronousTestCase):
         self.assertIn(text, str(caught.exception))
         self.assertNotIn("\n", str(caught.exception))
 
+    def test_web(self) -> None:
+        """
+        Only the demo has a page unasked; another address is given with the port.
+        """
+        for line, expected in (
+            (["demo"], WebAddress("127.0.0.1", 0)),
+            (["demo", "--web", "none"], None),
+            (["host", "--web", "8080"], WebAddress("127.0.0.1", 8080)),
+            (["host", "--web", "[::]:80"], WebAddress("::", 80)),
+        ):
+            self.assertEqual(parsed(*line).subOptions["web"], expected)
+        self.assertRefused("--web takes a port", "demo", "--web", "x")
+
     def test_hostDefaults(self) -> None:
         """
         A host needs no option at all.
@@ -62,8 +77,13 @@ class OptionsTests(SynchronousTestCase):
                 "interface": "",
                 "source": "test",
                 "events": None,
+                "record": None,
+                "web": None,
                 "duration": None,
                 "allow-any": 0,
+                "pair": 0,
+                "pair-rights": VIEW,
+                "input": "off",
             },
         )
         self.assertEqual(options.allowed, [])
@@ -90,8 +110,13 @@ class OptionsTests(SynchronousTestCase):
                 "interface": "127.0.0.1",
                 "source": "film.mp4",
                 "events": "/e",
+                "record": None,
+                "web": None,
                 "duration": 1.5,
                 "allow-any": 1,
+                "pair": 0,
+                "pair-rights": VIEW,
+                "input": "off",
             },
         )
         self.assertEqual(options.allowed, [identity(2).key, identity(3).key])
@@ -109,10 +134,13 @@ class OptionsTests(SynchronousTestCase):
                 "sink": "null",
                 "tls-port": 443,
                 "events": None,
+                "record": None,
+                "web": None,
                 "duration": None,
                 "no-udp": 0,
                 "no-tcp": 0,
                 "no-standby": 0,
+                "pair": None,
             },
         )
         self.assertEqual(options.code, codeOf(identity(2), HOST, 9900))
@@ -132,6 +160,37 @@ class OptionsTests(SynchronousTestCase):
         for flag in ("no-tcp", "no-standby"):
             self.assertEqual(parsed("connect", f"--{flag}", CODE).subOptions[flag], 1)
 
+    def test_pair(self) -> None:
+        """
+        Both programs can pair: a host with rights to give, a viewer with the phrase,
+        which is judged before anybody is asked.
+        """
+        options = parsed("host", "--pair", "--pair-rights", "view,input").subOptions
+        self.assertEqual((options["pair"], options["pair-rights"]), (1, INPUT))
+        for rights, said in (("all", "not 'all'"), ("none", "for nothing")):
+            self.assertRefused(said, "host", "--pair-rights", rights)
+        phrase = "abandon ability able about above zoo"
+        options = parsed("connect", CODE, "--pair", phrase.upper()).subOptions
+        self.assertEqual(options["pair"], phrase)
+        self.assertRefused("has 6 words, not 1", "connect", CODE, "--pair", "zoo")
+
+    def test_byName(self) -> None:
+        """
+        A host may be given by its name in the peers file, where that says where it is.
+        """
+        home = Path(self.mktemp()).absolute()
+        home.mkdir(mode=0o700)
+        bare = formatCode(identity(3).key, None)
+        (home / "peers").write_text(f"{CODE} rights=none desk\n{bare} laptop\n")
+        options = parsed("connect", "--home", str(home), "desk").subOptions
+        self.assertEqual(options.code, codeOf(identity(2), HOST, 9900))
+        self.assertRefused(
+            "does not say where 'laptop' is", "connect", "--home", str(home), "laptop"
+        )
+        self.assertRefused(
+            "does not begin with a key", "connect", "--home", str(home), "nobody"
+        )
+
     def test_demo(self) -> None:
         """
         The demo has a duration and an events file.
@@ -148,6 +207,19 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options.script, parseScript("5s: block udp"))
         self.assertRefused("no such weather: 'rain'", "demo", "--weather", "1s: rain")
         self.assertRefused("script is empty", "demo", "--weather", "")
+
+    def test_input(self) -> None:
+        """
+        What becomes of input is one of three, and nothing unless it is said.
+        """
+        for program in ("host", "demo"):
+            options = parsed(program).subOptions
+            self.assertEqual(options["input"], "off")
+            options = parsed(program, "--input", "uinput").subOptions
+            self.assertEqual(options["input"], "uinput")
+            self.assertRefused(
+                "takes off, log, uinput, not 'on'", program, "--input", "on"
+            )
 
     def test_badPorts(self) -> None:
         """
@@ -283,6 +355,8 @@ class MakeTests(SynchronousTestCase):
         program = self.make("demo", "--weather", "0s: block udp")
         self.assertIsInstance(program, DemoProgram)
         self.assertEqual(program._forecast.nextTimer(), 0.0)
+        program = self.make("demo", "--input", "log")
+        self.assertEqual(program._input, "log")
 
     def test_makeService(self) -> None:
         """

@@ -18,6 +18,8 @@ from benchmarks.cable import Cable
 from benchmarks.contests import CONTESTS, Contest, percentiles
 from benchmarks.ends import PORTS, WINDOW, Mark, fill
 from benchmarks.rates import (
+    BEGIN,
+    END,
     PROMISES,
     Missing,
     Promise,
@@ -318,10 +320,13 @@ class CommandTests(SynchronousTestCase):
         self.docs = directory
         self.baseline = directory / "baseline.json"
         self.baseline.write_text('{"udp_of_ceiling": 0.5}')
+        self.readme = directory.with_suffix(".readme")
+        self.readme.write_text(f"Fast:\n\n{BEGIN}old\n{END}\nEnd.\n")
         self.order: list[str] = []
         for name, value in {
             "DOCS": directory,
             "BASELINE": self.baseline,
+            "README": self.readme,
             "Cable": _NoCable,
             "CONTESTS": self.contests(udp=1000.0),
         }.items():
@@ -390,6 +395,11 @@ class CommandTests(SynchronousTestCase):
             ["baseline.json", "throughput.json", "throughput.png", "throughput.rst"],
         )
         self.assertEqual(json.loads(self.baseline.read_text())["udp_of_ceiling"], 0.5)
+        readme = self.readme.read_text()
+        self.assertTrue(readme.startswith(f"Fast:\n\n{BEGIN}\n======="))
+        self.assertIn("\nudp        1000             4.0                4.0\n", readme)
+        self.assertTrue(readme.endswith(f"\n\n{END}\nEnd.\n"))
+        self.assertNotIn("old", readme)
         saved = Rates.fromJSON((self.docs / "throughput.json").read_text())
         self.assertEqual(saved.median("udp", "mbits"), 1000.0)
 
@@ -491,4 +501,4 @@ class RivalsTests(SynchronousTestCase):
         srt = rivals.SRT()
         for _ in range(2):
             self.assertEqual(srt(Cable(), 1.0)["mbits"], 800)
-        self.assertEqual(asked, [1000, 900, 800, 800])
+        self.assertEqual(asked[-4:], [1000, 900, 800, 800])

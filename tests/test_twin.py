@@ -140,7 +140,7 @@ class WitnessTests(SynchronousTestCase):
             return due(sender, now, 1e9)
 
         self.patch(ReliableSender, "due", once)
-        self.patch(ReliableSender, "nextTimer", lambda sender, rto: None)
+        self.patch(ReliableSender, "nextTimer", lambda sender: None)
         self.assertSeen("INPUT")
 
     def test_doubleMessage(self) -> None:

@@ -716,3 +716,64 @@ class NetworkTests(SynchronousTestCase):
         """
         for seed in range(20):
             self.stream(seed)
+
+
+class BatchTests(SynchronousTestCase):
+    """
+    Many chunks at once.
+    """
+
+    def play(self, seed: int) -> None:
+        """
+        Give chunks of four frames, some doubled, cut or of another frame's header, to
+        one reassembler by itself and to another in batches.
+        """
+        source = random.Random(seed)
+        chunks = [
+            bytes((FrameType.VIDEO,)) + each
+            for frameId in range(4)
+            for each in bodies(frameId, picture(frameId, source.choice((1, 2, 9, 40))))
+        ]
+        for _ in range(source.choice((0, 0, 3, 30))):
+            place = source.randrange(len(chunks))
+            chosen = source.choice(chunks)
+            match source.randrange(12):
+                case 0:
+                    chosen = chosen[:-1]
+                case 1:
+                    chosen = chosen[:16]
+                case 2:
+                    at = source.randrange(1, 16)
+                    chosen = chosen[:at] + bytes((chosen[at] ^ 1,)) + chosen[at + 1 :]
+            chunks.insert(place, chosen)
+        if source.random() < 0.5:
+            source.shuffle(chunks)
+        single, batched = Reassembler(), Reassembler()
+        while chunks:
+            size = source.choice((1, 2, 46, 64))
+            batch, chunks = chunks[:size], chunks[size:]
+            told: list[Outcome] = [[], []]
+            failed = []
+            for each, outcome, parts in (
+                (single, told[0], [[one] for one in batch]),
+                (batched, told[1], [batch]),
+            ):
+                try:
+                    for part in parts:
+                        each.receiveMany(part, outcome, 0.0)
+                except BadPacket as error:
+                    failed.append((each, str(error)))
+            self.assertEqual(told[0], told[1])
+            self.assertEqual(
+                [text for _, text in failed[:1]] * 2, [t for _, t in failed]
+            )
+            self.assertEqual(single.bytesHeld, batched.bytesHeld)
+            self.assertEqual(single.dropped, batched.dropped)
+            self.assertEqual(single.timerFired(1.0), batched.timerFired(1.0))
+
+    def test_asOneByOne(self) -> None:
+        """
+        What comes in a batch is taken as if it came chunk by chunk.
+        """
+        for seed in range(200):
+            self.play(seed)

@@ -47,6 +47,7 @@ class ChangeTests(SynchronousTestCase):
             "cut 5s": Weather(cut=5.0),
             "loss 5%": Weather(loss=0.05),
             "delay 100ms": Weather(delay=0.1),
+            "jitter 20ms": Weather(jitter=0.02),
         }.items():
             self.assertEqual(self.after(text), weather)
             self.assertEqual(self.after(text, "clear"), Weather())
@@ -56,6 +57,7 @@ class ChangeTests(SynchronousTestCase):
             ("host offline", "host online"),
             ("loss 5%", "loss 0%"),
             ("delay 1s", "delay 0ms"),
+            ("jitter 1s", "jitter 0ms"),
         ):
             self.assertEqual(self.after(*texts), Weather())
 
@@ -142,6 +144,18 @@ class WeatherTests(SynchronousTestCase):
             "host offline, network cut for 2.5 s, UDP blocked, TCP blocked, "
             "UDP loss 0.5%, delay 100 ms each way",
         )
+        self.assertEqual(str(Weather(jitter=0.02)), "jitter up to 20 ms")
+
+    def test_wait(self) -> None:
+        """
+        Jitter comes on top of the delay, as chance has it; without it nothing is left
+        to chance.
+        """
+        chances = iter([0.5, 0.0])
+        weather = Weather(delay=0.1, jitter=0.02)
+        self.assertEqual(weather.wait(chances.__next__), 0.11)
+        self.assertEqual(weather.wait(chances.__next__), 0.1)
+        self.assertEqual(Weather(delay=0.1).wait(chances.__next__), 0.1)
 
 
 class ScriptTests(SynchronousTestCase):

@@ -228,6 +228,22 @@ class DatagramTests(WindCase):
         self.send(b"d")
         self.assertEqual(self.arrived[-1], b"d")
 
+    def test_jitter(self) -> None:
+        """
+        Jitter is another wait each time, and what is late holds up what comes after.
+        """
+        self.wind.change("jitter 100ms")
+        self.chances = iter([0.9, 0.1, 0.3])
+        self.send(b"a")
+        self.send(b"b")
+        self.reactor.advance(0.08)
+        self.assertEqual(self.arrived, [])
+        self.reactor.advance(0.02)
+        self.assertEqual(self.arrived, [b"a", b"b"])
+        self.send(b"c")
+        self.reactor.advance(0.04)
+        self.assertEqual(self.arrived[2:], [b"c"])
+
     def test_cutWhileUnderWay(self) -> None:
         """
         What was delayed when the cable was cut does not arrive.

@@ -359,6 +359,7 @@ class VirtualReactor(MemoryReactorClock):
         port: int,
         interface: str,
         tlsPort: int | None,
+        bound: None,
     ) -> _Ports:
         where = interface or HOST, port or next(self.ephemeral)
         if where in self.tcpListeners:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 
 from rootstream.errors import LocalError
 from rootstream.protocol.constants import (
@@ -49,6 +50,10 @@ class ReliableSender:
         self._limit = limit
         #: No deque: one that is empty takes 0.7 kB, and a peer would have five.
         self._messages: list[_Message] = []
+        #: How many of them, at the end, were never sent.
+        self._fresh = 0
+        #: Nothing that was sent is due again before.
+        self._lookAt = inf
         self.next = 0
 
     def __len__(self) -> int:
@@ -68,6 +73,7 @@ class ReliableSender:
             )
         seq = self.next
         self._messages.append(_Message(body, now))
+        self._fresh += 1
         self.next = (seq + 1) & _MASK
         return seq
 
@@ -76,13 +82,20 @@ class ReliableSender:
         The numbers and bodies to send now: those never sent, and those whose
         answer is overdue.  Each is taken as sent.
         """
-        first = self.next - len(self._messages)
         due: list[tuple[int, bytes]] = []
-        for seq, message in enumerate(self._open(), first):
+        # Many may wait for one acknowledgement: those are not looked at each time.
+        start = 0 if now >= self._lookAt else len(self._messages) - self._fresh
+        if not start:
+            self._lookAt = inf
+        first = self.next - len(self._messages)
+        for place, message in enumerate(self._open(start), start):
             if message.dueAt(rto) <= now:
-                due.append((seq & _MASK, message.body))
+                due.append(((first + place) & _MASK, message.body))
                 message.at = now
                 message.patience = message.patience * 2 or 1.0
+            self._lookAt = min(self._lookAt, message.dueAt(rto))
+        opened = min(len(self._messages), CHANNEL_WINDOW)
+        self._fresh = min(self._fresh, len(self._messages) - opened)
         return due
 
     def acknowledged(self, next: int) -> None:
@@ -95,23 +108,30 @@ class ReliableSender:
         count = (next - self.next + len(self._messages)) & _MASK
         if count <= len(self._messages):
             del self._messages[:count]
+            self._fresh = min(self._fresh, len(self._messages))
+            if not self._messages:
+                self._lookAt = inf
 
-    def nextTimer(self, rto: float) -> float | None:
+    def nextTimer(self) -> float | None:
         """
         When `due` has something to say, if ever.
         """
-        return min((message.dueAt(rto) for message in self._open()), default=None)
+        fresh = next(self._open(len(self._messages) - self._fresh), None)
+        at = self._lookAt if fresh is None else min(self._lookAt, fresh.at)
+        return at if self._messages else None
 
     def reset(self) -> None:
         """
         Forget all: the peer is a new one, and expects number 0.
         """
         self._messages.clear()
+        self._fresh = 0
+        self._lookAt = inf
         self.next = 0
 
-    def _open(self) -> Iterator[_Message]:
+    def _open(self, start: int) -> Iterator[_Message]:
         # The receiver would drop what is past its window.
-        return islice(self._messages, CHANNEL_WINDOW)
+        return islice(self._messages, start, CHANNEL_WINDOW)
 
 
 class ReliableReceiver:

@@ -59,6 +59,8 @@ MAX_INPUT_EVENTS: Final = 190
 ACK_BITMAP: Final = 128
 #: INPUT and CONTROL numbers this far past the next one expected are dropped.
 CHANNEL_WINDOW: Final = 1024
+#: Of a message of the pairing exchange.
+MAX_PAIRING: Final = 192
 #: Of the text of a CLOSE, in UTF-8.
 MAX_TEXT: Final = 64
 
@@ -91,6 +93,11 @@ MAX_HANDSHAKES_PER_SECOND: Final = 200
 SOURCE_RATE: Final = 20.0
 SOURCE_BURST: Final = 5
 MAX_SOURCES: Final = 4096
+#: Batches of DATA that are opened though they come from where the session has no path:
+#: a second, from one source and from all (F34).  A peer that roams needs one.
+UNPROVEN_RATE: Final = 20.0
+UNPROVEN_BURST: Final = 20
+MAX_UNPROVEN_PER_SECOND: Final = 500
 
 ACK_INTERVAL: Final = 0.05
 ACK_EVERY_PACKETS: Final = 64
@@ -111,6 +118,12 @@ MAX_REASSEMBLY_BYTES: Final = 8 << 20
 MAX_WAITING_FRAMES: Final = 256
 #: INPUT or CONTROL messages that the peer has not acknowledged.
 MAX_UNACKNOWLEDGED: Final = 4096
+#: Input events and commands a second that a peer may send, and how many at once: what
+#: has waited for a network that was gone comes in one go.
+INPUT_RATE: Final = 1000
+INPUT_BURST: Final = 60_000
+CONTROL_RATE: Final = 50
+CONTROL_BURST: Final = MAX_UNACKNOWLEDGED
 #: Between two sendings of the same INPUT or CONTROL message.
 MAX_RESEND_WAIT: Final = 1.0
 #: More bytes waiting in a stream than this, or for more seconds, and video is dropped;
@@ -202,6 +215,9 @@ KEYFRAME_REQUEST_INTERVAL: Final = 0.5
 QUIET_AFTER: Final = 0.05
 #: What took longer waited in a connection that was blocked: it tells nothing of a path.
 LONGEST_ROUND_TRIP: Final = 3.0
+#: While a key that we sent is down, a PING goes out this often: of several one arrives
+#: in time, before the other side lets go of it.
+HELD_PING: Final = 0.1
 #: Between the first PING into a silence and the verdict: ask again this often.
 PING_REPEAT: Final = 0.25
 #: PINGs and challenges of one peer that wait for their answer.

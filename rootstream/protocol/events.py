@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from rootstream.interfaces import IPath, Transport
 
@@ -39,6 +40,13 @@ class AudioFrame:
     sampleRate: int = 48000
     channels: int = 2
     samples: int = 960
+
+
+#: Kinds of input events (linux/input-event-codes.h).
+EV_SYN: Final = 0
+EV_KEY: Final = 1
+EV_REL: Final = 2
+EV_ABS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +273,15 @@ class ControlReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PairingReceived:
+    """
+    A message of the pairing exchange; it may be lost, or come twice.
+    """
+
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DrillReport:
     """
     What happened when ``transport`` counted as dead for ``seconds``.  Times in seconds.
@@ -328,6 +345,7 @@ Event = (
     | KeyFrameWanted
     | AudioReceived
     | InputReceived
+    | PairingReceived
     | ControlReceived
     | DrillEnded
     | Closed

@@ -28,6 +28,7 @@ from rootstream.protocol.constants import (
     MAX_FRAME_COUNT,
     MAX_FRAMES,
     MAX_INPUT_EVENTS,
+    MAX_PAIRING,
     MAX_TEXT,
     REJECT_AFTER_PACKETS,
 )
@@ -53,6 +54,7 @@ class FrameType(enum.IntEnum):
     CONFIRM = 0x0C
     ACK = 0x0D
     CLOSE = 0x0E
+    PAIRING = 0x40
 
 
 #: Set in the type of a frame that says its length.
@@ -63,7 +65,8 @@ FIRST_OPTIONAL: Final = 0x40
 # Plain integers: an enum member costs several times as much to compare, and this
 # happens for every frame.
 _PADDING: Final = int(FrameType.PADDING)
-_CARRIED: Final = frozenset(int(kind) for kind in FrameType) - {_PADDING}
+_PAIRING: Final = int(FrameType.PAIRING)
+_CARRIED: Final = frozenset(int(kind) for kind in FrameType) - {_PADDING, _PAIRING}
 
 _LENGTHENED = struct.Struct("<BH")
 _ACK = struct.Struct("<QII")
@@ -115,6 +118,8 @@ def parseFrames(plain: bytes) -> list[tuple[int, bytes]]:
             if stop > end:
                 raise BadPacket("a frame ends past its packet")
             if kind >= FIRST_OPTIONAL:
+                if kind == _PAIRING:
+                    frames.append((kind, plain[offset:stop]))
                 offset = stop
                 continue
         if kind in _CARRIED:
@@ -335,6 +340,22 @@ def cleanText(raw: bytes | str, limit: int = MAX_TEXT) -> str:
             break
         pieces.append(character)
     return "".join(pieces)
+
+
+def encodePairing(message: bytes) -> bytes:
+    """
+    A whole PAIRING frame: those who do not know its type must find its end.
+    """
+    return _LENGTHENED.pack(_PAIRING | HAS_LENGTH, len(message)) + message
+
+
+def decodePairing(body: bytes) -> bytes:
+    """
+    The message, which `rootstream.protocol.pairing` reads.
+    """
+    if not 0 < len(body) <= MAX_PAIRING:
+        raise BadPacket("a PAIRING of the wrong size")
+    return body
 
 
 # --- Audio --------------------------------------------------------------------

@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rootstream.errors import BadPacket
 from rootstream.interfaces import IPath
 from rootstream.protocol import frames
 from rootstream.protocol.channel import ReliableReceiver, ReliableSender
 from rootstream.protocol.constants import (
+    CONTROL_BURST,
+    CONTROL_RATE,
+    INPUT_BURST,
+    INPUT_RATE,
     KEYFRAME_REQUEST_INTERVAL,
     MAX_OWED_ANSWERS,
     MIN_DATA,
@@ -29,11 +34,13 @@ from rootstream.protocol.events import (
     Event,
     InputEvent,
     InputReceived,
+    PairingReceived,
     VideoLost,
     VideoReceived,
 )
 from rootstream.protocol.frames import FrameType
 from rootstream.protocol.health import ClockOffset, Jitter, RoundTrip
+from rootstream.protocol.limiter import Bucket
 from rootstream.protocol.recovery import SentPackets
 from rootstream.protocol.video import Reassembler
 
@@ -101,6 +108,14 @@ class Heard:
     close: CloseReceived | None = None
 
 
+def _limit(limit: Bucket, count: int, what: str, now: float) -> None:
+    """
+    Whoever sends that much does it on purpose.
+    """
+    if not limit.take(count, now):
+        raise BadPacket(f"too much {what}")
+
+
 class Inbox:
     """
     The frames of one peer, read; and the messages to it that it may not miss.
@@ -112,11 +127,15 @@ class Inbox:
         self.roundTrip = RoundTrip()
         self.jitter = Jitter()
         self.clockOffset = ClockOffset()
+        #: Media is a breach of the protocol: the peer is here only to pair.
+        self.restricted = False
         self.framesReceived = 0
         self.framesLost = 0
         self._video = Reassembler()
         self._inputIn = ReliableReceiver()
         self._controlIn = ReliableReceiver()
+        self._inputLimit = Bucket(INPUT_RATE, INPUT_BURST)
+        self._controlLimit = Bucket(CONTROL_RATE, CONTROL_BURST)
         self._inputOut = ReliableSender()
         self._controlOut = ReliableSender()
         self._pings: list[int] = []
@@ -155,25 +174,29 @@ class Inbox:
         Raises `BadPacket` when the peer broke the protocol; what was before it is in
         ``heard``.
         """
+        if self.restricted:
+            _refuseMedia(opened)
         chunks: list[bytes] = []
+        largest = heard.largest
         for counter, plain in opened:
-            newest = counter > heard.largest
+            newest = counter > largest
             if newest:
-                heard.largest = counter
+                heard.largest = largest = counter
                 heard.newest += 1
             if plain and plain[0] == _VIDEO:
                 chunks.append(plain)
-                heard.media = True
-                heard.elicits += 1
-                heard.moving |= newest
+                if newest:
+                    heard.moving = True
                 continue
             if chunks:
+                heard.elicits += len(chunks)
                 self._videoReceived(chunks, heard, now)
                 chunks = []
             self._read(plain, newest, heard, path, sent, now)
             if heard.close is not None:
                 return
         if chunks:
+            heard.elicits += len(chunks)
             self._videoReceived(chunks, heard, now)
 
     def _read(
@@ -201,9 +224,12 @@ class Inbox:
                     events.append(AudioReceived(frames.decodeAudio(body)))
                 case FrameType.INPUT:
                     for message in self._ordered(self._inputIn, body):
-                        events.append(InputReceived(frames.decodeInput(message)))
+                        inputs = frames.decodeInput(message)
+                        _limit(self._inputLimit, len(inputs), "INPUT", now)
+                        events.append(InputReceived(inputs))
                 case FrameType.CONTROL:
                     for message in self._ordered(self._controlIn, body):
+                        _limit(self._controlLimit, 1, "CONTROL", now)
                         events.append(ControlReceived(frames.decodeControl(message)))
                 case FrameType.ACK:
                     ack = frames.decodeAck(body)
@@ -226,6 +252,8 @@ class Inbox:
                     heard.use = max(heard.use or 0, frames.decodePathUse(body))
                 case FrameType.CONFIRM:
                     frames.decodeConfirm(body)
+                case FrameType.PAIRING:
+                    events.append(PairingReceived(frames.decodePairing(body)))
                 case _:
                     # CLOSE: `parseFrames` lets no other type pass.
                     heard.close = CloseReceived(*frames.decodeClose(body))
@@ -236,6 +264,7 @@ class Inbox:
         return channel.receive(seq, message)
 
     def _videoReceived(self, chunks: Sequence[bytes], heard: Heard, now: float) -> None:
+        heard.media = True
         delivered: list[VideoReceived | VideoLost] = []
         try:
             self._video.receiveMany(chunks, delivered, now)
@@ -309,6 +338,13 @@ class Inbox:
         self._controlOut.push(frames.encodeControl(control), now)
 
     @property
+    def inputWaiting(self) -> int:
+        """
+        How many INPUT messages the peer has not acknowledged.
+        """
+        return len(self._inputOut)
+
+    @property
     def unacknowledged(self) -> int:
         """
         How many messages the peer has not acknowledged.
@@ -336,13 +372,13 @@ class Inbox:
             (FrameType.CONTROL, self._controlOut),
         )
 
-    def channelTimer(self, timeout: float) -> float | None:
+    def channelTimer(self) -> float | None:
         """
         When `messagesDue` has something to say, if ever.
         """
         if not self.unacknowledged:
             return None
-        times = [channel.nextTimer(timeout) for _, channel in self._channels()]
+        times = [channel.nextTimer() for _, channel in self._channels()]
         return min((at for at in times if at is not None), default=None)
 
     # --- time ---
@@ -366,3 +402,9 @@ class Inbox:
         When `timerFired` has something to do, if ever.
         """
         return self._video.nextTimer()
+
+
+def _refuseMedia(opened: Sequence[tuple[int, bytes]]) -> None:
+    for _, plain in opened:
+        if any(kind in _MEDIA for kind, _ in frames.parseFrames(plain)):
+            raise BadPacket("media of one who is here to pair")

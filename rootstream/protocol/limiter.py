@@ -1,5 +1,6 @@
 """
-How much work strangers may cause: a rate for each source, and one for all.
+How much work others may cause: strangers by a rate for each source and one for all,
+and a peer by a `Bucket` for each kind of message.
 
 A source is an IPv4 address or an IPv6 /64, since whoever has one address of a
 /64 has them all.  A source means something only after a cookie has shown that it
@@ -16,11 +17,14 @@ from rootstream.protocol.constants import (
     LOAD_HOLD,
     MAX_HANDSHAKES_PER_SECOND,
     MAX_SOURCES,
+    MAX_UNPROVEN_PER_SECOND,
     SOURCE_BURST,
     SOURCE_RATE,
+    UNPROVEN_BURST,
+    UNPROVEN_RATE,
 )
 
-__all__ = ["LoadMeter", "SourceLimiter", "parseAddress"]
+__all__ = ["Bucket", "LoadMeter", "SourceLimiter", "Unproven", "parseAddress"]
 
 
 def parseAddress(host: str) -> IPv4Address | IPv6Address:
@@ -31,6 +35,30 @@ def parseAddress(host: str) -> IPv4Address | IPv6Address:
     address = ip_address(host.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
+
+
+class Bucket:
+    """
+    So many a second, and at most ``burst`` at once.
+    """
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._left = burst
+        self._at = 0.0
+
+    def take(self, count: int, now: float) -> bool:
+        """
+        Whether there may be ``count`` more now; if so, that uses them up.
+        """
+        left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        allowed = count <= left
+        self._left = left - count if allowed else left
+        return allowed
 
 
 class SourceLimiter:
@@ -72,6 +100,14 @@ class SourceLimiter:
             self._buckets.popitem(last=False)
         return allowed
 
+    def giveBack(self, address: str) -> None:
+        """
+        What was used up last by this source was no stranger's.
+        """
+        source = parseAddress(address).packed[:8]
+        tokens, then = self._buckets[source]
+        self._buckets[source] = (tokens + 1.0, then)
+
 
 class LoadMeter:
     """
@@ -112,3 +148,39 @@ class LoadMeter:
             return False
         handshakes.append(now)
         return True
+
+
+class Unproven:
+    """
+    How much DATA is opened that comes from where its session has no path.
+
+    Whoever saw a packet can send more with its index, from any address, and each costs
+    us the cryptography.  What comes by a path of the session is always opened, so this
+    costs a stream nothing, and a peer that roams one batch.
+
+    @ivar refused: how many batches were dropped unopened.
+    """
+
+    def __init__(self) -> None:
+        self._sources = SourceLimiter(UNPROVEN_RATE, UNPROVEN_BURST)
+        self._opened: deque[float] = deque(maxlen=MAX_UNPROVEN_PER_SECOND)
+        self.refused = 0
+
+    def allow(self, address: str, now: float) -> bool:
+        """
+        May one more batch from this source be opened now?  Asking uses it up.
+        """
+        opened = self._opened
+        full = len(opened) == opened.maxlen and now - opened[0] < 1.0
+        if full or not self._sources.allow(address, now):
+            self.refused += 1
+            return False
+        opened.append(now)
+        return True
+
+    def proven(self, address: str) -> None:
+        """
+        What was allowed last, from this source, was authentic and counts for nothing.
+        """
+        self._opened.pop()
+        self._sources.giveBack(address)

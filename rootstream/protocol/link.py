@@ -36,6 +36,8 @@ from rootstream.protocol.constants import (
 )
 from rootstream.protocol.drill import Drill
 from rootstream.protocol.events import (
+    EV_ABS,
+    EV_KEY,
     AudioFrame,
     Closed,
     Control,
@@ -57,6 +59,7 @@ from rootstream.protocol.frames import FrameType
 from rootstream.protocol.handshake import InitPayload, Invitation
 from rootstream.protocol.handshakes import Credentials, Dialling, Indices
 from rootstream.protocol.inbox import Heard, Inbox
+from rootstream.protocol.limiter import Unproven
 from rootstream.protocol.liveness import Liveness
 from rootstream.protocol.outbox import Outbox
 from rootstream.protocol.packing import Batches, Packing
@@ -89,7 +92,7 @@ class Link:
     One peer: handshakes, sessions, paths, media and timers.
 
     ``remote`` is the peer's X25519 key, ``random`` and ``wallClock`` (ms since
-    1970) are what a test replaces.
+    1970) are what a test replaces; all links of a node share ``unproven``.
 
     @ivar instance: a random number for this conversation.  A peer that sees
         another one knows that we forgot everything (also in the same process).
@@ -105,8 +108,10 @@ class Link:
         *,
         wallClock: Callable[[], int] = wallClock,
         random: Callable[[int], bytes] = os.urandom,
+        unproven: Unproven | None = None,
     ) -> None:
         self._credentials = credentials
+        self._unproven = unproven if unproven is not None else Unproven()
         self.remote = remote
         self._indices = indices
         self._random = random
@@ -154,6 +159,8 @@ class Link:
         # What the sessions that are gone had counted.
         self._gone = [0, 0, 0]
         self._drill: Drill | None = None
+        #: Kind and code of what our input has left down, or away from its centre.
+        self._held: frozenset[tuple[int, int]] = frozenset()
 
     # --- towards us ---
 
@@ -181,6 +188,26 @@ class Link:
         All paths that the peer was heard on, or that we made ahead of need.
         """
         return tuple(state.path for state in self._paths)
+
+    @property
+    def peerInstance(self) -> int | None:
+        """
+        The peer's random number for this conversation; None before it is known.
+        """
+        return self._peerInstance
+
+    @property
+    def inputWaiting(self) -> int:
+        """
+        How many messages of input have not arrived yet, as far as we know.
+        """
+        return self._inbox.inputWaiting
+
+    def silence(self, now: float) -> float:
+        """
+        Seconds since anything authentic came from the peer, or since the beginning.
+        """
+        return now - self._liveness.lastHeard
 
     @property
     def clockOffset(self) -> int | None:
@@ -262,7 +289,20 @@ class Link:
                 self._inbox.pushControl(media, now)
             case _:
                 self._inbox.pushInput(media, now)
+                self._hold(media, now)
         return True
+
+    def _hold(self, events: Sequence[InputEvent], now: float) -> None:
+        """
+        Note what input has put down: until it is up, the peer has to hear us.
+        """
+        for event in events:
+            if event.kind in (EV_KEY, EV_ABS):
+                # No set that changes: one that is empty takes 0.2 kB, in each peer.
+                self._held -= {(event.kind, event.code)}
+                if event.value:
+                    self._held |= {(event.kind, event.code)}
+        self._liveness.hold(bool(self._held), now)
 
     def _sendVideo(self, frame: VideoFrame, now: float) -> bool:
         if not self.established:
@@ -284,6 +324,28 @@ class Link:
         self._framesSent += 1
         self._outbox.addVideo(chunks, now)
         return True
+
+    def pair(self, message: bytes) -> None:
+        """
+        Send a message of the pairing exchange, which may be lost.
+        """
+        if self.established and not self._closing:
+            self._packing.pair(message)
+
+    def restrict(self) -> None:
+        """
+        Take no media from this peer: it is here only to pair.
+        """
+        self._inbox.restricted = True
+
+    def binding(self, viewer: bool) -> bytes:
+        """
+        What only the two ends of this conversation have in common: both keys and both
+        instances, the viewer's first.
+        """
+        ours = self._credentials.public + self.instance.to_bytes(8, "little")
+        theirs = self.remote + (self._peerInstance or 0).to_bytes(8, "little")
+        return ours + theirs if viewer else theirs + ours
 
     def close(self, code: int, text: str, now: float) -> None:
         """
@@ -389,6 +451,20 @@ class Link:
             packetsResent=resent,
         )
 
+    @property
+    def acknowledgedAt(self) -> float:
+        """
+        When an acknowledgement last told anything new; 0 when none did.
+        """
+        return max((slot.sent.progressAt for slot in self._slots), default=0.0)
+
+    @property
+    def waiting(self) -> bool:
+        """
+        Whether media that was sent is not acknowledged, nor given up.
+        """
+        return any(slot.sent.resendable for slot in self._slots)
+
     # --- from the network ---
 
     def invited(
@@ -478,12 +554,21 @@ class Link:
         slot = self._slots.get(int.from_bytes(packets[0][1:5], "little"))
         if slot is None:
             return True
+        unproven = (
+            path.transport == Transport.UDP
+            and self._paths.get(path) is None
+            and path != slot.path
+        )
+        if unproven and not self._unproven.allow(path.address[0], now):
+            return False
         session = slot.session
         largest = session.replay.largest
         before = session.bytesReceived
         opened = session.openMany(packets)
         if not opened:
             return True
+        if unproven:
+            self._unproven.proven(path.address[0])
         size = session.bytesReceived - before
         self._bytesReceived += size
         if slot.confirmsAt:

@@ -12,12 +12,16 @@ him, nothing reaches him before he does.
 The PINGs that go out between the questions are for measuring.  While nothing streams
 they keep the session alive, and the initiator's do for both: he sends them a second
 before the other would ask, and whoever is behind a NAT is mostly he.
+
+Whoever has sent a key down and not yet up says many times a second that he is there:
+the other side lets go of it when it hears nothing (`rootstream.inputgate`).
 """
 
 from __future__ import annotations
 
 from rootstream.protocol.constants import (
     DISCONNECTED_AFTER,
+    HELD_PING,
     IMPAIRED_AFTER,
     PING_IDLE,
     PING_LEADING,
@@ -46,6 +50,8 @@ class Liveness:
         #: Whether we began the session.
         self._leads = True
         self._streamingUntil = now
+        #: Whether the peer has a key of ours down.
+        self._held = False
         #: When media last came in, and after how much quiet since then to speak up.
         self._mediaAt = now
         self._quiet = PING_STREAMING
@@ -58,7 +64,7 @@ class Liveness:
         """
         Whether media or input flowed, in either direction, just now.
         """
-        return now < self._streamingUntil
+        return self._held or now < self._streamingUntil
 
     def mediaMoved(self, now: float) -> None:
         """
@@ -68,6 +74,14 @@ class Liveness:
             # Out of the long idle interval, at once.
             self._pingAt = min(self._pingAt, now + PING_STREAMING)
         self._streamingUntil = now + STREAMING_FOR
+
+    def hold(self, held: bool, now: float) -> None:
+        """
+        Whether what we sent leaves a key down at the peer's.
+        """
+        self._held = held
+        if held:
+            self._pingAt = min(self._pingAt, now + HELD_PING)
 
     def mediaCame(self, now: float) -> None:
         """
@@ -84,7 +98,7 @@ class Liveness:
         silence = now - self.lastHeard
         self.lastHeard = now
         self._askedAt = None
-        if not self._leads and now >= self._streamingUntil and now < self._pingAt:
+        if not self._leads and not self.streaming(now) and now < self._pingAt:
             self._pingAt = now + PING_IDLE
         if not self.impaired:
             return None
@@ -152,11 +166,15 @@ class Liveness:
     def _questionAt(self) -> float:
         at = self.lastHeard + PING_STREAMING
         # Unless nothing flowed any more when that second was over.
-        return at if at < self._streamingUntil else self.lastHeard + PING_IDLE
+        if self._held or at < self._streamingUntil:
+            return at
+        return self.lastHeard + PING_IDLE
 
     def _interval(self, now: float) -> float:
         if self.impaired:
             return SILENT_PING
+        if self._held:
+            return HELD_PING
         if self._askedAt is not None:
             return PING_REPEAT
         if self.streaming(now):

@@ -38,7 +38,7 @@ from rootstream.protocol.handshake import (
     mac1Key,
 )
 from rootstream.protocol.handshakes import Credentials, Indices
-from rootstream.protocol.limiter import LoadMeter, SourceLimiter
+from rootstream.protocol.limiter import LoadMeter, SourceLimiter, Unproven
 from rootstream.protocol.link import Link, wallClock
 
 _DATA: Final = bytes((TYPE_DATA,))
@@ -87,6 +87,7 @@ class Node:
         self._cookieKey = cookieKey(credentials.public)
         self._sources = SourceLimiter()
         self._load = LoadMeter()
+        self._unproven = Unproven()
         self._replies: list[tuple[IPath, bytes]] = []
         self.refused: Counter[str] = Counter()
         self.retries = 0
@@ -114,6 +115,7 @@ class Node:
                 now,
                 wallClock=self._wallClock,
                 random=self._random,
+                unproven=self._unproven,
             )
         return link
 

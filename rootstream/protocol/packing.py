@@ -52,6 +52,7 @@ class Packing:
         self._failover = failover
         self._againOn: PathState | None = None
         self._announcement: bytes | None = None
+        self._pairing: bytes | None = None
 
     @property
     def _roundTrip(self) -> float:
@@ -77,6 +78,12 @@ class Packing:
         """
         self._announcement = bytes((FrameType.PATH_USE,)) + frames.encodePathUse(seq)
 
+    def pair(self, message: bytes) -> None:
+        """
+        Send a message of the pairing exchange, once; of several only the last.
+        """
+        self._pairing = frames.encodePairing(message)
+
     def nextTimer(self) -> float | None:
         """
         When `fill` has something to do, if ever.
@@ -94,7 +101,7 @@ class Packing:
             times.append(self._outbox.lookAt)
             if self._outbox:
                 times.append(self._paths.current.pace.nextTimer())
-            times.append(self._inbox.channelTimer(timeout))
+            times.append(self._inbox.channelTimer())
             times.append(min(current.confirmsAt, default=None))
             for slot in self._slots:
                 times.append(slot.ackAt)
@@ -136,6 +143,9 @@ class Packing:
         if self._announcement is not None:
             plain, self._announcement = self._announcement, None
             # Not repeated: a copy on another path would tell of that one.
+            self._put(batches, slot, current, plain, now)
+        if self._pairing is not None:
+            plain, self._pairing = self._pairing, None
             self._put(batches, slot, current, plain, now)
         doubled = self._failover.doubled(now)
         before = len(batches.get(current.path, ()))

@@ -60,11 +60,10 @@ def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]
     Cut a frame into the plaintexts of packets, ready to seal, with at most ``size``
     bytes of it each.
     """
-    data = memoryview(frame.data)
-    count = -(-len(data) // size)
+    count = -(-len(frame.data) // size)
     if not 0 < count <= MAX_CHUNKS:
         raise LocalError(
-            f"a video frame of {len(data)} bytes; 1 to {MAX_CHUNKS * size} can "
+            f"a video frame of {len(frame.data)} bytes; 1 to {MAX_CHUNKS * size} can "
             "be sent: lower the bitrate or the quality"
         )
     if not (0 <= frame.timestamp < 1 << 48 and 0 <= frame.reorder <= MAX_REORDER):
@@ -72,10 +71,10 @@ def chunk(frameId: int, frame: VideoFrame, size: int = MAX_CHUNK) -> list[bytes]
     flags = frame.keyFrame | frame.reorder << 1
     low, high = frame.timestamp & _MASK, frame.timestamp >> 32
     pack = _HEADER.pack
+    data = frame.data
     return [
-        pack(_KIND, frameId, index, count, flags, low, high)
-        + data[index * size : (index + 1) * size]
-        for index in range(count)
+        pack(_KIND, frameId, index, count, flags, low, high) + data[at : at + size]
+        for index, at in enumerate(range(0, len(data), size))
     ]
 
 
@@ -94,7 +93,6 @@ class _Frame:
     chunks: dict[int, bytes] | None = field(default_factory=dict)
     video: VideoFrame | None = None
     size: int = 0
-    held: int = 0
 
 
 class Reassembler:
@@ -158,53 +156,70 @@ class Reassembler:
         Take VIDEO frames, types included, and add to ``delivered`` what came of them,
         also if `BadPacket` is raised for one of them.
         """
-        frames = self._frames
         place = _PLACE.unpack_from
-        lastId = -1
-        frame: _Frame | None = None
-        lastShared = b""
-        count = 0
+        frameId = last = missing = size = 0
+        shared = b""
+        held: dict[int, bytes] = {}
         for chunk in chunks:
-            size = len(chunk) - _DATA
-            if size <= 0:
-                raise BadPacket("a video chunk without data")
-            frameId, index, shared = place(chunk, 1)
-            if shared != lastShared:
-                lastShared = shared
-                (count,) = _COUNT.unpack_from(shared)
-            if index >= count or count > MAX_CHUNKS:
-                raise BadPacket("a video chunk outside its frame")
-            if frameId != lastId:
-                frame = frames.get(frameId) or self._begin(frameId, chunk, now)
-                lastId = frameId
-            if frame is None or (held := frame.chunks) is None:
-                continue
-            last = index + 1 == count
-            if shared != frame.shared or (
-                not last and frame.size and size != frame.size
-            ):
-                self._spoil(frame)
-            elif index in held:
-                continue
-            else:
-                if not last:
-                    frame.size = size
-                held[index] = chunk[_DATA:]
-                frame.held += size
-                self.bytesHeld += size
-                if len(held) == count:
-                    self._complete(frame, held)
-                elif self._partial > MAX_PARTIAL_FRAMES:
-                    self._spoilOldest()
-                elif (
-                    # As `_isFull`, of which a call a chunk would be seen.
-                    self.bytesHeld <= MAX_REASSEMBLY_BYTES
-                    and len(frames) <= MAX_WAITING_FRAMES
+            if missing > 1 and len(chunk) == size:
+                number, index, its = place(chunk, 1)
+                if (
+                    number == frameId
+                    and its == shared
+                    and index < last
+                    and index not in held
                 ):
+                    # As almost always: one more of the same frame, and not the last.
+                    # The limits are looked at with the first chunk of the next batch.
+                    held[index] = chunk[_DATA:]
+                    self.bytesHeld += size - _DATA
+                    missing -= 1
                     continue
-            delivered += self._drain(_NEVER)
-            # It may be gone.
-            lastId = -1
+            frame = self._receive(chunk, delivered, now)
+            missing = 0
+            if frame is not None and frame.chunks is not None and frame.size:
+                held = frame.chunks
+                frameId, _, shared = place(chunk, 1)
+                (count,) = _COUNT.unpack_from(shared)
+                last = count - 1
+                missing = count - len(held)
+                size = frame.size + _DATA
+
+    def _receive(
+        self, chunk: bytes, delivered: list[VideoReceived | VideoLost], now: float
+    ) -> _Frame | None:
+        """
+        Take one of them; returns the frame that waits for more like it, if any.
+        """
+        size = len(chunk) - _DATA
+        if size <= 0:
+            raise BadPacket("a video chunk without data")
+        frameId, index, shared = _PLACE.unpack_from(chunk, 1)
+        (count,) = _COUNT.unpack_from(shared)
+        if index >= count or count > MAX_CHUNKS:
+            raise BadPacket("a video chunk outside its frame")
+        frame = self._frames.get(frameId) or self._begin(frameId, chunk, now)
+        if frame is None or (held := frame.chunks) is None:
+            return None
+        last = index + 1 == count
+        odd = not last and size != frame.size
+        if shared != frame.shared or (odd and frame.size):
+            self._spoil(frame)
+        elif index in held:
+            return frame
+        else:
+            if odd:
+                frame.size = size
+            held[index] = chunk[_DATA:]
+            self.bytesHeld += size
+            if len(held) == count:
+                self._complete(frame, held)
+            elif self._partial > MAX_PARTIAL_FRAMES:
+                self._spoilOldest()
+            elif not self._isFull():
+                return frame
+        delivered += self._drain(_NEVER)
+        return None
 
     def timerFired(self, now: float) -> list[VideoReceived | VideoLost]:
         """
@@ -258,8 +273,9 @@ class Reassembler:
 
     def _complete(self, frame: _Frame, chunks: dict[int, bytes]) -> None:
         flags, low, high = _ABOUT.unpack_from(frame.shared, 2)
+        data = b"".join([chunks[index] for index in range(len(chunks))])
         frame.video = VideoFrame(
-            b"".join([chunks[index] for index in range(len(chunks))]),
+            data,
             low | high << 32,
             bool(flags & _KEY_FRAME),
             (flags & _REORDER) >> 1,
@@ -268,8 +284,9 @@ class Reassembler:
         self._partial -= 1
 
     def _spoil(self, frame: _Frame) -> None:
+        assert frame.chunks is not None
+        self.bytesHeld -= sum(map(len, frame.chunks.values()))
         frame.chunks = None
-        self.bytesHeld -= frame.held
         self._partial -= 1
         self.dropped += 1
 
@@ -312,7 +329,7 @@ class Reassembler:
             if frame.video is None:
                 lost += 1
                 continue
-            self.bytesHeld -= frame.held
+            self.bytesHeld -= len(frame.video.data)
             if lost:
                 events.append(VideoLost(lost))
                 lost = 0

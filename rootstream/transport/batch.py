@@ -6,11 +6,14 @@ Linux takes a whole train at once (UDP_SEGMENT, generic segmentation offload, si
 4.18) and hands one over at once (UDP_GRO, since 5.0): one path through the network
 stack, however many packets are in it.  What is on the wire is the same.
 
-Both are asked of a socket, which may have neither; `udp` does without then.
+Both are asked of a socket, which may have neither; `udp` does without then, and so it
+does when the environment says ``ROOTSTREAM_TRAINS=off``, for a network card or a tunnel
+that says it takes them and spoils them.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -26,6 +29,9 @@ _UDP_SEGMENT = 103
 _UDP_GRO = 104
 _SEGMENT = struct.Struct("=H")
 _GRO_SIZE = struct.Struct("=i")
+
+#: The variable that forbids trains when it is ``off``.
+SWITCH = "ROOTSTREAM_TRAINS"
 
 #: Packets in a train: UDP_MAX_SEGMENTS of kernels before 6.9.
 MAX_TRAIN = 64
@@ -77,6 +83,8 @@ def takesTrains(skt: socket.socket) -> bool:
     Ask a UDP socket to hand over trains.  Returns whether it does, and so whether it
     sends them.
     """
+    if os.environ.get(SWITCH) == "off":
+        return False
     try:
         skt.setsockopt(socket.SOL_UDP, _UDP_GRO, 1)
     except OSError:

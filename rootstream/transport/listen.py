@@ -19,7 +19,7 @@ from rootstream.transport.tcp import PacketServerFactory, Strangers
 from rootstream.transport.tls import TLSServerFactory
 from rootstream.transport.udp import PacketDatagrams, UDPPort
 
-__all__ = ["HostPorts", "bindAll", "listenBoth"]
+__all__ = ["Bound", "HostPorts", "bindAll", "bindBoth", "listenBoth"]
 
 #: A free UDP port may be taken on TCP.  So many in a row mean something else.
 FREE_PORT_TRIES = 16
@@ -73,6 +73,44 @@ class HostPorts:
         return gatherResults(closing).addCallback(lambda _: None)
 
 
+class Bound:
+    """
+    Sockets that are bound, and nobody listens to yet: what it takes privileges for.
+
+    :ivar shared: those of UDP and TCP.
+    :ivar tls: those of TLS, or none.
+    """
+
+    def __init__(
+        self, shared: Sequence[socket.socket], tls: Sequence[socket.socket]
+    ) -> None:
+        self.shared = shared
+        self.tls = tls
+
+    def close(self) -> None:
+        """
+        Give the numbers back.
+        """
+        _close(self.shared)
+        _close(self.tls)
+
+
+def bindBoth(port: int, interface: str = "", tlsPort: int | None = None) -> Bound:
+    """
+    Bind what `listenBoth` listens on; takes and raises what that does.
+    """
+    if tlsPort and tlsPort == port:
+        raise LocalError(f"TLS needs a port of its own: choose another than {port}")
+    shared = bindAll(_UDP_AND_TCP, port, interface)
+    if tlsPort is None:
+        return Bound(shared, ())
+    try:
+        return Bound(shared, bindAll(_TLS, tlsPort, interface))
+    except BaseException:
+        _close(shared)
+        raise
+
+
 def listenBoth(
     reactor: Any,
     sink: IPacketSink,
@@ -80,6 +118,7 @@ def listenBoth(
     port: int,
     interface: str = "",
     tlsPort: int | None = None,
+    bound: Bound | None = None,
 ) -> HostPorts:
     """
     Listen on UDP and TCP, and on TLS if it has a port.
@@ -89,21 +128,14 @@ def listenBoth(
     :param interface: an IP address of this machine; empty for all, of IPv4 and of
         whichever of IPv4 and IPv6 the machine has.
     :param tlsPort: 0 takes a free one.
+    :param bound: what `bindBoth` has bound already, of the same.
     :raises PortInUse: if another process has the port on any of them.
     :raises LocalError: if they cannot be had for another reason.
     """
-    if tlsPort and tlsPort == port:
-        raise LocalError(f"TLS needs a port of its own: choose another than {port}")
-    sockets = bindAll(_UDP_AND_TCP, port, interface)
-    tlsSockets: list[socket.socket] = []
-    if tlsPort is not None:
-        try:
-            tlsSockets = bindAll(_TLS, tlsPort, interface)
-        except BaseException:
-            _close(sockets)
-            raise
+    bound = bound or bindBoth(port, interface, tlsPort)
+    sockets, tlsSockets = bound.shared, bound.tls
     udp = [
-        UDPPort(reactor, PacketDatagrams(sink, clock), skt, connects=True)
+        UDPPort(reactor, PacketDatagrams(sink, clock), skt, connects=True, filters=True)
         for skt in sockets
         if skt.type == socket.SOCK_DGRAM
     ]

@@ -156,7 +156,8 @@ class Unsent:
             self._chunk = CHUNK
         elif self._handedOver == self._chunk < LARGE_CHUNK:
             self._chunk += CHUNK
-        chunk = bytes(self._waiting[: self._chunk])
+        with memoryview(self._waiting) as waiting:
+            chunk = bytes(waiting[: self._chunk])
         del self._waiting[: self._chunk]
         self._handedOver = len(chunk)
         self._handedOverAt = now

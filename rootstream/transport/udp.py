@@ -45,6 +45,7 @@ from rootstream.errors import AddressRefused
 from rootstream.interfaces import IPacketSink, IPath, Transport
 from rootstream.protocol.constants import MAX_PACKET
 from rootstream.transport.batch import receiveTrain, sendTrain, takesTrains, trains
+from rootstream.transport.filter import attachFilter
 from rootstream.transport.sockets import (
     Destination,
     bindSocket,
@@ -402,6 +403,8 @@ class UDPPort(DatagramSocket):
     A bound UDP socket, and beside it those of peers.
 
     :param connects: whether a peer gets a socket of its own.
+    :param filters: whether the kernel is to drop what cannot be a packet.
+    :ivar filtered: whether it does.
     """
 
     def __init__(
@@ -410,8 +413,11 @@ class UDPPort(DatagramSocket):
         datagrams: PacketDatagrams,
         skt: socket.socket,
         connects: bool = False,
+        filters: bool = False,
     ) -> None:
         super().__init__(reactor, datagrams, skt)
+        self._filters = filters
+        self.filtered = filters and attachFilter(skt, self._takesTrains)
         self._family = skt.family
         self._connects = connects
         #: The peers that sessions send to; None for one that shares our socket.
@@ -462,6 +468,8 @@ class UDPPort(DatagramSocket):
             self.datagrams.refused(error)
             return
         own = self._peers[destination] = PeerSocket(self._reactor, self.datagrams, skt)
+        if self._filters:
+            attachFilter(skt, self._takesTrains)
         own.startReading()
 
     def disconnect(self, destination: Destination) -> None:

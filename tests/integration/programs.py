@@ -119,7 +119,7 @@ class Program:
         words = ["-n", "--pidfile=", "rootstream", *arguments]
         command = [*launcher, sys.executable, "-c", _TWISTD if twistd else script]
         command += words if twistd else arguments
-        streams = arguments[0] not in ("identity", "drill")
+        streams = arguments[0] in ("host", "connect", "demo")
         if streams and "--events" not in arguments:
             command += ["--events", str(self.eventsPath)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(directory)}

@@ -111,6 +111,8 @@ class RehearsalTests(DrillCase):
         )
         told = host.waitFor("drill")
         self.assertEqual((told["seconds"], told["transport"]), (2.0, "udp"))
+        stopped = host.waitFor("picture", gap_of="acknowledgements")
+        self.assertApproximates(stopped["gap_s"], told["ack_gap_s"], 0.1)
         self.assertReported(self.drill("viewer", "--seconds", "0.1"), "picture .*")
         self.assertEqual(host.complaints() + other.complaints(), "")
 

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import numpy
+from twisted.trial.unittest import SkipTest
 
 from rootstream.identity import formatCode, loadOrCreateIdentity
 from tests.integration.programs import (
@@ -65,6 +66,27 @@ def vanishedHost() -> Program:
     client.waitFor("stats", lambda entry: entry["frames"] > 0)
     host.kill()
     return client
+
+
+#: twistd as an administrator starts it.
+DROPPING = """
+import sys
+sys.argv[1:1] = ["-n", "--pidfile=", "--uid={user}", "--gid={user}", "rootstream"]
+from twisted.scripts.twistd import run
+run()
+"""
+
+
+def isFree(port: int) -> bool:
+    """
+    Whether nobody listens on a TCP port of loopback.
+    """
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class TestCase(ProgramTestCase):
@@ -324,6 +346,31 @@ class HostLossTests(TestCase):
         self.assertOneLine(client.complaints(), "gave up after 10 attempts")
         self.assertEqual(len(client.events("error")), 1)
         self.assertEqual(len(client.events("summary")), 1)
+
+    def test_privilegesDropped(self):
+        """
+        As root, twistd binds a port that only root may have and then drops that right;
+        the home and the stream are another user's.
+        """
+        if os.geteuid():
+            raise SkipTest("needs root: only root has privileges to drop")
+        nobody = 65534
+        self.directory.chmod(0o755)
+        for path in (self.directory / "hosting", *self.directory.glob("hosting/*")):
+            os.chown(path, nobody, nobody)
+        tlsPort = next(port for port in range(600, 1024) if isFree(port))
+        script = DROPPING.format(user=nobody)
+        host, port = self.startHost(
+            TEST,
+            *("--tls-port", str(tlsPort)),
+            script=script,
+            prepare=lambda: os.chown(".", nobody, nobody),
+        )
+        self.assertEqual(host.events("listening")[0]["tls"], tlsPort)
+        status = Path(f"/proc/{host.process.pid}/status").read_text()
+        self.assertIn(f"Uid:\t{nobody}\t{nobody}\t{nobody}", status)
+        client = self.startViewer(port)
+        client.waitFor("stats", lambda entry: entry["frames"] > 0)
 
     def test_hostTerminated(self):
         """

@@ -38,13 +38,13 @@ export function report(text, mood = "good") {
   setText(node, text);
 }
 
-/** Ask on behalf of a button, which rests meanwhile; `words` tell of the answer. */
+/** Ask on behalf of a button, which rests meanwhile; `words(answer)` tell what came of it. */
 export async function press(button, name, argument, words) {
   button.disabled = true;
   button.setAttribute("aria-busy", "true");
   try {
     const answer = await ask(name, argument);
-    report(typeof answer.text === "string" ? answer.text : words(answer));
+    report(words(answer));
   } catch (error) {
     report(error.message, "bad");
   }

@@ -1,8 +1,9 @@
 /**
- * A line chart of the last ten minutes on a canvas, a line for each peer.
+ * A line chart of up to the last ten minutes on a canvas, a line for each peer.
  */
 
-const SPAN = 600;
+const MOST_MINUTES = 10;
+const SPAN = MOST_MINUTES * 60;
 const LEFT = 44;
 const BOTTOM = 20;
 const TOP = 8;
@@ -39,6 +40,12 @@ export class History {
     }
   }
 
+  /** How many minutes there are to show. */
+  minutes(now) {
+    const first = Math.min(now, ...[...this.lines.values()].map((points) => points[0][0]));
+    return Math.min(MOST_MINUTES, Math.max(1, Math.ceil((now - first) / 60)));
+  }
+
   get largest() {
     let largest = 0;
     for (const points of this.lines.values()) {
@@ -67,14 +74,18 @@ export class Chart {
     this.canvas.height = height * ratio;
     const pen = this.canvas.getContext("2d");
     pen.scale(ratio, ratio);
+    const minutes = this.history.minutes(now);
+    const span = minutes * 60;
     const top = roundUp(Math.max(this.history.largest, this.least));
-    const x = (seconds) => LEFT + (1 - (now - seconds) / SPAN) * (width - LEFT - RIGHT);
+    const x = (seconds) => LEFT + (1 - (now - seconds) / span) * (width - LEFT - RIGHT);
     const y = (value) => TOP + (1 - value / top) * (height - TOP - BOTTOM);
     this.grid(pen, width, height, top, y);
+    pen.textAlign = "left";
+    pen.fillText(`${minutes} min ago`, LEFT, height - 4);
     pen.setLineDash([2, 3]);
     pen.strokeStyle = colour("muted");
     for (const seconds of marks) {
-      if (seconds > now - SPAN) this.stroke(pen, [[x(seconds), TOP], [x(seconds), height - BOTTOM]]);
+      if (seconds > now - span) this.stroke(pen, [[x(seconds), TOP], [x(seconds), height - BOTTOM]]);
     }
     pen.setLineDash([]);
     pen.lineWidth = 1.75;
@@ -104,9 +115,6 @@ export class Chart {
       pen.textAlign = "right";
       pen.fillText(String(+value.toPrecision(2)), LEFT - 8, level + 4);
     }
-    pen.textAlign = "left";
-    pen.fillText("10 min ago", LEFT, height - 4);
-    pen.textAlign = "right";
     pen.fillText("now", width - RIGHT, height - 4);
   }
 

@@ -13,6 +13,8 @@ const MEASUREMENTS = [
   { field: "jitter_ms", title: "Jitter, ms", least: 5, words: (value) => amount(value, 1, "ms") },
 ];
 const COLOURS = 6;
+/** More lines than this tell nobody anything. */
+const MOST_LINES = 12;
 const MOST_MARKS = 200;
 
 export class Charts {
@@ -47,7 +49,8 @@ export class Charts {
   }
 
   /** Note the measurements of all peers, once a second. */
-  add(peers) {
+  add(everybody) {
+    const peers = everybody.slice(0, MOST_LINES);
     const now = Date.now() / 1000;
     for (const { field, scale = 1, chart, canvas, now: words, title, words: say } of this.views) {
       for (const peer of peers) {

@@ -25,13 +25,16 @@ export class Input extends EventTarget {
     this.scrolled = [0, 0];
     this.axes = new Map();
     canvas.addEventListener("click", () => this.begin());
+    // Who comes by keyboard begins by Enter.
+    canvas.addEventListener("keydown", (event) => event.code === "Enter" && !event.repeat && this.begin());
     canvas.addEventListener("mousedown", (event) => this.button(event, 1));
     addEventListener("mouseup", (event) => this.button(event, 0));
     canvas.addEventListener("mousemove", (event) => this.move(event));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("contextmenu", (event) => this.isActive && event.preventDefault());
-    addEventListener("keydown", (event) => this.key(event, 1));
-    addEventListener("keyup", (event) => this.key(event, 0));
+    // First of all who listen: what begins the capture is not itself captured.
+    addEventListener("keydown", (event) => this.key(event, 1), { capture: true });
+    addEventListener("keyup", (event) => this.key(event, 0), { capture: true });
     addEventListener("blur", () => this.end());
     canvas.addEventListener("blur", () => this.end());
     document.addEventListener("visibilitychange", () => document.hidden && this.end());

@@ -15,12 +15,19 @@ const ROLES = { host: "host", connect: "viewer", demo: "demo" };
 const charts = new Charts();
 const peers = new Peers((fingerprint) => charts.colourOf(fingerprint));
 const timeline = new Timeline();
-timeline.nameOf = (fingerprint) => peers.nameOf(fingerprint);
+timeline.nameOf = (fingerprint) => {
+  if (weather === null) return peers.nameOf(fingerprint);
+  // Both ends of the demo tell here, each of the other.
+  if (fingerprint === undefined) return null;
+  return peers.has(fingerprint) ? "Viewer" : "Host";
+};
 
 /** What the role calls for, made once the program has said what it is. */
 let viewer = null;
 let weather = null;
 let version = null;
+/** Events that wait for the first status, which says who their peers are. */
+let untold = null;
 
 const line = new Line("/api/events");
 line.addEventListener("message", ({ data }) => {
@@ -47,6 +54,8 @@ function hello(message) {
   setText(byId("role"), ROLES[message.role] ?? message.role);
   document.title = `RootStream ${ROLES[message.role] ?? ""}`;
   byId("lead").dataset.role = message.role;
+  // Without a picture the peers come first.
+  if (message.role === "host") byId("peers-part").after(byId("lead"));
   byId("record").hidden = !isPermitted("record");
   if (message.role !== "host" && viewer === null) showViewer();
   viewer?.allowInput(message.input);
@@ -54,7 +63,7 @@ function hello(message) {
     weather ??= new Weather(viewer?.picture ?? null);
     byId("weather").hidden = false;
   }
-  timeline.restart(message.history);
+  untold = [...message.history];
 }
 
 function showViewer() {
@@ -73,27 +82,34 @@ function showViewer() {
 }
 
 function status(message) {
+  if (message.role === "demo") for (const peer of message.peers) peer.name ||= "demo host";
   peers.show(message.peers);
+  if (untold !== null) timeline.restart(untold);
+  untold = null;
   charts.add(message.peers);
   viewer?.tell(message.peers.find((peer) => typeof peer.latency_ms === "number") ?? message.peers[0] ?? null);
   weather?.tell(message.weather);
   const isRecording = typeof message.recording === "string";
   byId("record-stop").disabled = !isRecording;
-  byId("record").dataset.recording = String(isRecording);
-  byId("record-stop").title = message.recording ?? "";
+  setText(byId("recording"), isRecording ? `Recording into ${message.recording}` : "");
 }
 
 function happened(entry) {
   // The entry's own `event` says what; the message's `type` is what it came as.
   if (entry.event === "path") charts.mark(new Date(entry.time));
+  if (untold !== null) {
+    untold.push(entry);
+    return;
+  }
   timeline.add(entry);
-  weather?.add(entry);
+  // The viewer's end tells what became of the picture.
+  if (peers.has(entry.peer)) weather?.add(entry);
 }
 
 byId("record").addEventListener("submit", (submit) => {
   submit.preventDefault();
   const file = byId("record-file").value;
-  press(submit.submitter, "record", { action: "start", file }, () => `Recording to ${file}.`);
+  press(submit.submitter, "record", { action: "start", file }, (answer) => `Recording into ${answer.file}.`);
 });
 byId("record-stop").addEventListener("click", ({ currentTarget: button }) => {
   press(button, "record", { action: "stop", file: null }, () => "The recording has ended.");

@@ -4,7 +4,8 @@
 import { isPermitted, press } from "./actions.js";
 import { amount, byId, duration, element, percent, setText } from "./dom.js";
 
-const DRILL_SECONDS = 3;
+/** Cards on the page; `rootstream status` shows everybody. */
+const MOST_CARDS = 50;
 const FIELDS = [
   ["Round trip", (peer) => amount(peer.rtt_ms, 1, "ms")],
   ["Jitter", (peer) => amount(peer.jitter_ms, 1, "ms")],
@@ -27,8 +28,13 @@ export class Peers {
     return this.names.size > 1 ? (this.names.get(fingerprint) ?? null) : null;
   }
 
+  has(fingerprint) {
+    return this.names.has(fingerprint);
+  }
+
   /** Show these peers.  Cards stay what they are, so that the focus does too. */
-  show(peers) {
+  show(everybody) {
+    const peers = everybody.slice(0, MOST_CARDS);
     this.names = new Map(peers.map((peer) => [peer.fingerprint, peer.name || peer.fingerprint]));
     for (const [fingerprint, card] of this.cards) {
       if (this.names.has(fingerprint)) continue;
@@ -43,7 +49,9 @@ export class Peers {
       }
       this.cards.get(peer.fingerprint).show(peer);
     }
-    byId("nobody").hidden = peers.length > 0;
+    const more = everybody.length - peers.length;
+    byId("nobody").hidden = peers.length > 0 && more === 0;
+    setText(byId("nobody"), more === 0 ? "Nobody is here yet." : `And ${more} more; rootstream status shows all.`);
   }
 }
 
@@ -83,8 +91,8 @@ class Card {
       press(set, "control", { peer: fingerprint, action: "bitrate", value }, () => `Asked for ${rate.value} Mbit/s.`);
     };
     const drill = element("button", { type: "button", disabled: !isPermitted("drill") }, "Drill");
-    drill.title = `Count the path in use as dead for ${DRILL_SECONDS} s`;
-    drill.onclick = () => press(drill, "drill", { peer: fingerprint, seconds: DRILL_SECONDS }, drillWords);
+    drill.title = "Rehearse a failure: the path in use counts as dead for three seconds";
+    drill.onclick = () => press(drill, "drill", { peer: fingerprint }, drillWords);
     return element(
       "div",
       { className: "tools", role: "group", "aria-label": `Ask ${who}` },
@@ -111,11 +119,9 @@ class Card {
   }
 }
 
-/** What a drill showed. */
-function drillWords(result) {
-  if (typeof result.moved_to !== "string") return "The drill is over; nothing moved.";
-  const gap = result.picture_gap_s ?? result.ack_gap_s;
-  return `The drill is over: moved to ${result.moved_to.toUpperCase()} after ${seconds(result.moved_after_s)}, the longest gap was ${seconds(gap)}.`;
+/** What a drill showed, or an Error that says why there was none. */
+function drillWords({ peers: [told] }) {
+  if (told === undefined) throw new Error("That peer is not connected.");
+  if (told.error !== undefined) throw new Error(told.error);
+  return `Drill: ${told.text}.`;
 }
-
-const seconds = (value) => amount(value, 2, "s");

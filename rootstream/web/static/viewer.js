@@ -87,7 +87,7 @@ export class Viewer {
     byId("stage").classList.toggle("captured", isActive);
     setText(
       byId("capture"),
-      isActive ? "Keyboard and mouse go to the host. Esc leaves." : isAllowed ? "Click the picture to control the host." : "",
+      isActive ? "Keyboard and mouse go to the host. Esc leaves." : isAllowed ? "Click the picture, or press Enter on it, to control the host." : "",
     );
   }
 
@@ -129,9 +129,12 @@ export class Viewer {
     this.number("Rate", amount(peer?.mbit_s, 2, "Mbit/s"));
     this.number("Round trip", amount(peer?.rtt_ms, 1, "ms"));
     this.number("Loss", percent(peer?.loss));
-    this.number("Capture to screen", amount(latency, 0, "ms"));
-    this.number("Sound", skew === null ? "off" : `${amount(Math.abs(skew), 0, "ms")} ${skew < 0 ? "ahead" : "behind"}`);
-    if (mark !== null) this.number("Frame", `${mark.number}, ${amount(age(mark.millis), 0, "ms")} old`);
+    this.number("Screen latency", amount(latency, 0, "ms"));
+    const silence = this.sound.isOn ? "waiting" : "off";
+    this.number("Sound", skew === null ? silence : `${amount(Math.abs(skew), 0, "ms")} ${skew < 0 ? "ahead" : "behind"}`);
+    if (mark === null) return;
+    this.number("Frame", String(mark.number));
+    this.number("Its age", amount(age(mark.millis), 0, "ms"));
   }
 
   number(title, text) {

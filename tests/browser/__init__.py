@@ -1,0 +1,3 @@
+"""
+The page, as a real browser shows it.
+"""
