@@ -408,6 +408,21 @@ class HostLossTests(TestCase):
             self.assertIs(host.process.poll(), None)
             host.kill()
 
+    def test_terminatedTwice(self):
+        """
+        Who is told twice to stop ends at once, whatever is left to be done, and
+        without a word (F86).
+        """
+        host, port = self.startHost("test:640x360@60")
+        client = self.startViewer(port, "--sink", "-", stdout=subprocess.PIPE)
+        # Nobody reads: it waits for the pipe for a second at its end.
+        client.waitFor("stats", lambda entry: entry["bytes"] > 400_000)
+        client.process.terminate()
+        host.waitFor("state", to="DISCONNECTED")
+        client.process.terminate()
+        self.assertEqual(client.exitStatus(0.5), -signal.SIGTERM)
+        self.assertNotIn("Traceback", client.complaints())
+
 
 class AuthorisationTests(TestCase):
     """
