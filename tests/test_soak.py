@@ -79,5 +79,5 @@ class SoakTests(SynchronousTestCase):
             self.assertEqual(wire.b.linkTo(wire.a).status().path, here)
             sizes.append([held(side.node) for side in (wire.a, wire.b)])
         for before, after in zip(sizes[0], sizes[-1], strict=True):
-            # What waits at that moment differs by a packet or two.
-            self.assertLess(after, before + 20_000)
+            # Some more paths are known, until there are as many as may be.
+            self.assertLess(after, before + 5000)
