@@ -48,8 +48,8 @@ SEARCH: Final = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=150,
-    stateful_step_count=30,
+    max_examples=100,
+    stateful_step_count=40,
     suppress_health_check=list(HealthCheck),
 )
 #: Enough to find each of the mistakes below, which are not made smaller.
@@ -128,15 +128,19 @@ class Adversary(RuleBasedStateMachine):
 
     # --- the two sides ---
 
-    @initialize(who=st.sampled_from(("a", "b", "ab", "ba")), gap=delays)
-    def begins(self, who: str, gap: float) -> None:
+    @initialize(
+        who=st.sampled_from(("a", "b", "ab", "ba")), gap=delays, calm=st.booleans()
+    )
+    def begins(self, who: str, gap: float, calm: bool) -> None:
         """
-        One side dials, or both do.
+        One side dials, or both do; the adversary is there at once, or a moment later.
         """
         self.network.diallers = [self.side(name) for name in who]
         for side in self.network.diallers:
             self.network.dialUDP(side)
             self.network.run(gap)
+        if calm:
+            self.network.stream(0.5)
 
     @rule(name=sides, tcp=st.booleans())
     def dials(self, name: str, tcp: bool) -> None:
@@ -150,15 +154,24 @@ class Adversary(RuleBasedStateMachine):
 
     @rule(
         name=sides,
-        kind=st.sampled_from(("video", "audio", "INPUT", "CONTROL")),
+        kind=st.sampled_from(("INPUT", "CONTROL", "video", "audio")),
         times=st.integers(1, 5),
+        pause=st.sampled_from((0.011, 0.0, 0.1)),
     )
-    def says(self, name: str, kind: str, times: int) -> None:
+    def says(self, name: str, kind: str, times: int, pause: float) -> None:
         """
         A side sends something.
         """
         for _ in range(times):
             self.network.say(self.side(name), kind)
+        self.network.run(pause)
+
+    @rule(seconds=st.sampled_from((0.2, 1.0)))
+    def talk(self, seconds: float) -> None:
+        """
+        Both send this and that.
+        """
+        self.network.stream(seconds)
 
     @rule(seconds=st.sampled_from((0.001, 0.02, 0.1, 0.3, 1.0, 2.0, 16.0, 40.0)))
     def waits(self, seconds: float) -> None:
@@ -167,39 +180,30 @@ class Adversary(RuleBasedStateMachine):
         """
         self.network.run(seconds)
 
-    @rule(name=sides)
-    def rekeys(self, name: str) -> None:
+    @rule(
+        name=sides,
+        what=st.sampled_from(("keys", "port", "address", "restart", "reset")),
+    )
+    def befalls(self, name: str, what: str) -> None:
         """
-        The keys are used up.
+        The keys are used up, who dialled has another port or address, a process ends
+        and begins anew, or the connections are reset.
         """
         side = self.side(name)
-        slot = side.linkTo(self.network.other(side))._slots.current
-        if slot is not None and slot.session.isInitiator:
-            slot.stale = True
+        match what:
+            case "keys":
+                slot = side.linkTo(self.network.other(side))._slots.current
+                if slot is not None and slot.session.isInitiator:
+                    slot.stale = True
+            case "restart":
+                self.network.restart(side)
+            case "reset":
+                for stream in list(self.network.streams.values()):
+                    self.network.lose(stream, "reset by peer")
+            case _:
+                self.network.trouble._move(what == "port")
 
-    @rule(port=st.booleans())
-    def moves(self, port: bool) -> None:
-        """
-        Who dialled has another port or address.
-        """
-        self.network.trouble._move(port)
-
-    @rule(name=sides)
-    def restarts(self, name: str) -> None:
-        """
-        A process ends and begins anew.
-        """
-        self.network.restart(self.side(name))
-
-    # --- paths ---
-
-    @rule()
-    def resets(self) -> None:
-        """
-        The connections are reset.
-        """
-        for stream in list(self.network.streams.values()):
-            self.network.lose(stream, "reset by peer")
+    # --- the network ---
 
     @rule(name=sides, transport=st.sampled_from((UDP, TCP)))
     def blocks(self, name: str, transport: Transport) -> None:
@@ -209,13 +213,16 @@ class Adversary(RuleBasedStateMachine):
         self.side(name).weather.blocked.add(transport)
 
     @rule()
-    def unblocks(self) -> None:
+    def relents(self) -> None:
         """
-        Everything carries again, and nothing is kept back.
+        Everything carries again, and nothing is kept back or spoilt.
         """
         for side in (self.network.a, self.network.b):
-            side.weather.blocked.clear()
-            side.weather.filter = None
+            weather = side.weather
+            weather.blocked.clear()
+            weather.filter = None
+            weather.loss = weather.duplication = weather.jitter = 0.0
+            weather.corruption = 0.0
         self.network.unblocked()
 
     @rule(

@@ -7,14 +7,17 @@ from __future__ import annotations
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rootstream.protocol.constants import TYPE_INIT
+from rootstream.protocol.video import Reassembler
 from tests.fuzz import __main__ as command
 from tests.fuzz.seeds import CORPUS, seeds
 from tests.fuzz.targets import MAX_PARTS, TARGETS, Finding, join, split
+from tests.witness import Violation
 
 #: What each target must reach with its corpus, and not swallow the error of.
 READERS = {
@@ -112,6 +115,22 @@ class TargetTests(SynchronousTestCase):
             with mock.patch(name, value), self.assertRaises(Finding):
                 for path in inputs(target):
                     TARGETS[target](path.read_bytes())
+
+    def test_books(self) -> None:
+        """
+        What a peer has sent of a picture is counted while it waits for the rest.
+        """
+        receive = Reassembler.receiveMany
+
+        def miscounts(video: Reassembler, *arguments: Any) -> None:
+            receive(video, *arguments)
+            video.bytesHeld += 1
+
+        half = (CORPUS / "data" / "half-a-picture").read_bytes()
+        TARGETS["data"](half)
+        self.patch(Reassembler, "receiveMany", miscounts)
+        error = self.assertRaises(Violation, TARGETS["data"], half)
+        self.assertEqual(str(error), "the bytes of pictures are counted wrongly")
 
     def test_sameEachTime(self) -> None:
         """
