@@ -15,7 +15,12 @@ from struct import pack
 
 from rootstream.identity import formatCode
 from rootstream.protocol import frames
-from rootstream.protocol.constants import MAX_FRAMES, MAX_PACKET, MIN_RECORD
+from rootstream.protocol.constants import (
+    MAX_FRAMES,
+    MAX_PACKET,
+    MIN_RECORD,
+    VIDEO_HEADER,
+)
 from rootstream.protocol.events import (
     AudioFrame,
     Command,
@@ -42,7 +47,6 @@ def _framed() -> dict[str, bytes]:
     Packets with one frame of each type.
     """
     video = VideoFrame(b"\0\0\0\1\x65" + bytes(90), 1_000, keyFrame=True)
-    large = VideoFrame(bytes(2 * MAX_PACKET), 2_000)
     rest = ZEROS[:8]
     bodies: dict[str, tuple[FrameType, bytes]] = {
         "audio": (FrameType.AUDIO, frames.encodeAudio(AudioFrame(b"opus", 7))),
@@ -77,8 +81,42 @@ def _framed() -> dict[str, bytes]:
     packets["later"] = b"\xff\3\0abc\x0c"
     packets["cut"] = b"\x83\xff\xff"
     packets["full"] = bytes(MAX_FRAMES)
-    packets["large"] = join(*chunk(1, large))
+    # Without the last byte of the body, or with one too many.
+    for name in ("audio", "input", "control", "ping", "pong", "challenge", "use"):
+        packets[f"{name}-short"] = packets[name][:-1]
+    for name in ("confirm", "ack", "ping", "pong"):
+        packets[f"{name}-long"] = packets[name] + b"\0"
+    fps = packets["fps"]
+    packets["fps-high"] = fps[:-4] + pack("<I", 241)
+    packets["no-command"] = fps[:-5] + b"\xff" + fps[-4:]
+    packets["unknown"] = b"\x0f"
+    packets["crowd"] = b"\x80\0\0" * 65
+    packets["video-empty"] = packets["video"][: 1 + VIDEO_HEADER]
+    packets["video-outside"] = packets["video"][:5] + b"\xff\xff" + packets["video"][7:]
     return packets
+
+
+def _pictures() -> dict[str, bytes]:
+    """
+    Pictures of several chunks, in packets of their own.
+    """
+    large = VideoFrame(bytes(600), 2_000)
+    chunks = {number: chunk(number, large, 200) for number in range(70)}
+    return {
+        "large": join(*chunks[1]),
+        "backwards": join(*reversed(chunks[1])),
+        "twice": join(*chunks[1], *chunks[1]),
+        "mixed": join(
+            *(
+                part
+                for pair in zip(chunks[3], chunks[1], chunks[2], strict=True)
+                for part in pair
+            )
+        ),
+        "partial": join(*(chunks[number][0] for number in range(64))),
+        "contradicts": join(chunks[1][0], chunk(1, large, 300)[1], *chunks[2]),
+        "far": join(*chunks[1], *chunk(0x80000001, large, 200), *chunks[2]),
+    }
 
 
 def seeds() -> Mapping[str, Mapping[str, bytes]]:
@@ -93,7 +131,8 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
     payload = InitPayload(EPOCH, ZEROS, 4711).encode()
     respPayload = RespPayload(9, 2, 2, MAX_PACKET, 0, 1, EPOCH + 1_000_000).encode()
     framed = _framed()
-    many = join(*(framed[name] for name in framed if name not in ("close", "large")))
+    good = ("video", "audio", "input", "control", "ping", "pong", "challenge", "ack")
+    many = join(*(framed[name] for name in (*good, "use", "drop", "padded", "later")))
     code = formatCode(VIEWER.key, "host.example", 4000).encode()
     key = formatCode(HOST.key, None).encode()
     record = pack(">H", len(called)) + called
@@ -159,10 +198,8 @@ def seeds() -> Mapping[str, Mapping[str, bytes]]:
         },
         "frames": {
             "empty": b"\0" + join(b""),
-            **{
-                name: b"\0" + (plain if name == "large" else join(plain))
-                for name, plain in framed.items()
-            },
+            **{name: b"\0" + join(plain) for name, plain in framed.items()},
+            **{f"pictures-{name}": b"\4" + all_ for name, all_ in _pictures().items()},
             "many": b"\2" + many,
             "restricted": b"\1" + many,
             "pair": b"\1" + join(framed["pairing"], framed["audio"]),
