@@ -5,6 +5,7 @@ identity of this machine, and what programs that run can be asked.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -249,6 +250,15 @@ def _run(options: Options) -> int:
     )
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     reactor.callWhenRunning(program.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", _endAtOnceNextTime)
     reactor.addSystemEventTrigger("before", "shutdown", program.stopService)
     reactor.run()
     return program.exitStatus
+
+
+def _endAtOnceNextTime() -> None:
+    """
+    Whoever asks twice for the end does not want to wait for goodbyes (F86).
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

@@ -8,6 +8,7 @@ encryption, sockets, and a network whose weather can be changed (`rootstream.win
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import IO, Any
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -17,7 +18,7 @@ from rootstream.authorized import AuthorizedPeers
 from rootstream.broadcast import Broadcast
 from rootstream.client import connect
 from rootstream.errors import LocalError, RootstreamError, SourceError
-from rootstream.eventlog import EventLog, Meter
+from rootstream.eventlog import Entry, EventLog, Meter
 from rootstream.forwarder import InputForwarder
 from rootstream.host import Host
 from rootstream.hostprogram import Viewer, openGate
@@ -36,6 +37,9 @@ from rootstream.web.address import WebAddress
 from rootstream.wind import Wind
 
 __all__ = ["DemoProgram"]
+
+#: Events that the terminal shows, each in its words.
+SHOWN = frozenset(("path", "impaired", "recovered", "picture"))
 
 
 class DemoProgram(Program):
@@ -110,6 +114,7 @@ class DemoProgram(Program):
         self.say(f"Host {here.key.fingerprint} on 127.0.0.1, port {port}, UDP and TCP.")
         self.say(f"Viewer {there.key.fingerprint}; both keys are of this moment.")
         self.say("A moving test picture with sound, end to end. Ctrl-C ends it.")
+        self._events.subscribe(partial(self._happening, here.key.fingerprint))
         self._screen = _Screen(here.key.fingerprint, self._events, self.tee)
         self._wind = Wind(self._reactor, port, self._forecast, self._weatherChanged)
         self._connecting = connect(
@@ -119,6 +124,13 @@ class DemoProgram(Program):
             identity=there,
             tlsPort=None,
         ).addCallbacks(self._connected, self._neverConnected)
+
+    def _happening(self, host: str, entry: Entry) -> None:
+        """
+        Show what becomes of the stream, as its viewer sees it.
+        """
+        if entry["event"] in SHOWN and entry["peer"] == host:
+            self.say(f"{entry['text']}.")
 
     @property
     def inputGoes(self) -> str | None:

@@ -152,6 +152,10 @@ class HostProgram(Program):
         with contextlib.suppress(RootstreamError):
             self._bound = bindBoth(settings.port, settings.interface, settings.tlsPort)
 
+    def reload(self) -> None:
+        if self._host is not None:
+            self._host.refresh()
+
     def begin(self) -> None:
         settings = self._settings
         identity = loadOrCreateIdentity(settings.home)

@@ -137,8 +137,9 @@ class AcknowledgementWatch:
         self._cause = cause
         if self._timer is None:
             self._longest = 0.0
-            # What was not sent is not missed.
-            self._last = self._peer.acknowledgedAt if self._peer.waiting else now
+            # What was not sent is not missed, and before the first acknowledgement
+            # there is no gap between two.
+            self._last = (self._peer.waiting and self._peer.acknowledgedAt) or now
             self._timer = self._clock.callLater(LOOK_INTERVAL, self._look)
 
     def _look(self) -> None:

@@ -319,6 +319,11 @@ class Program(Service):
     def _tellEvents(self, asked: Mapping[str, Any]) -> Deferred[Any]:
         return succeed({"events": list(self._events.history)})
 
+    def reload(self) -> None:
+        """
+        Read again what its user may have changed.
+        """
+
     def begin(self) -> None:
         """
         Start; raises `RootstreamError` when that cannot be.

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from getopt import GetoptError, gnu_getopt
@@ -368,8 +369,14 @@ def makeService(options: Any) -> Program:
     """
     The service for twistd.  Nothing is started before `Program.startService`.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed
     keepMemoryPrivate()
     useBoottime(reactor)
-    return makeProgram(options, reactor)
+    program = makeProgram(options, reactor)
+    if not os.isatty(0):
+        # A daemon is told by it to read its settings again (F87); whoever runs a
+        # program in a terminal and closes that means its end.
+        signal.signal(signal.SIGHUP, lambda *_: reactor.callFromThread(program.reload))
+    return program

@@ -97,7 +97,7 @@ class MainTests(SynchronousTestCase):
         The reactor waits for the program's end before it stops.
         """
         program = self.run_(0, "demo")
-        [(stop, arguments, named)] = self.reactor.triggers["before"]["shutdown"]
+        _, (stop, arguments, named) = self.reactor.triggers["before"]["shutdown"]
         self.successResultOf(stop(*arguments, **named))
         self.assertEqual(program.calls, ["start", "stop"])
 

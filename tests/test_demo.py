@@ -255,6 +255,22 @@ class DemoProgramTests(SynchronousTestCase):
         )
         self.stop(program)
 
+    def test_happening(self) -> None:
+        """
+        What becomes of the stream is shown in the words of the events file.
+        """
+        program = self.start()
+        self.reactor.cut()
+        self.reactor.elapse(20.0)
+        self.reactor.mend()
+        self.reactor.elapse(2.0)
+        shown = self.out.getvalue().splitlines()
+        host = shown[0].split()[1]
+        [impaired] = [e for e in self.written("impaired") if e["peer"] == host]
+        self.assertEqual(shown.count(impaired["text"] + "."), 1)
+        self.assertEqual(sum(line.startswith("UDP since ") for line in shown), 1)
+        self.stop(program)
+
     def test_noWeatherYet(self) -> None:
         """
         Before it runs there is no weather to change.

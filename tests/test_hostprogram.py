@@ -210,6 +210,20 @@ class StartTests(HostProgramCase):
         program.startService()
         self.assertIn("@198.51.100.7\n", self.out.getvalue())
 
+    def test_reload(self) -> None:
+        """
+        Told to, a host reads its list of peers at once; before it listens there is
+        nothing to read.
+        """
+        program = self.program()
+        program.reload()
+        program.startService()
+        looked: list[Host] = []
+        self.patch(Host, "refresh", lambda host: looked.append(host))
+        program.reload()
+        self.assertEqual(len(looked), 1)
+        self.stop(program)
+
     def test_privileges(self) -> None:
         """
         What twistd starts while it still has the rights of root binds the ports, and

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import ast
 import configparser
+import shutil
+import subprocess
 from pathlib import Path
 
 from twisted.application.service import IServiceMaker, ServiceMaker
 from twisted.plugin import getPlugins
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "twisted" / "plugins" / "rootstream_plugin.py"
@@ -79,3 +81,25 @@ class PluginTests(SynchronousTestCase):
         ]
         assert isinstance(maker, ServiceMaker)
         self.assertEqual(maker.module, "rootstream.tap")
+
+
+class ServiceTests(SynchronousTestCase):
+    """
+    Tests for the unit of systemd in ``docs``.
+    """
+
+    def test_sandbox(self) -> None:
+        """
+        What a stranger who took the program over could reach is next to nothing, as
+        systemd judges it: 2.5 of 10 at most.
+        """
+        if shutil.which("systemd-analyze") is None:
+            raise SkipTest("needs systemd-analyze, to judge docs/rootstream.service")
+        unit = str(ROOT / "docs" / "rootstream.service")
+        judged = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--threshold=25", unit],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(judged.returncode, 0, judged.stdout[-200:] + judged.stderr)

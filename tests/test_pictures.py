@@ -131,6 +131,17 @@ class AcknowledgementWatchTests(SynchronousTestCase):
         """
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_beforeTheFirst(self) -> None:
+        """
+        What happens before anything was acknowledged is measured from then on.
+        """
+        self.acknowledgedAt = 0.0
+        self.watch.disturbed("suspect")
+        self.pass_(0.2, False)
+        self.pass_(1.5, True)
+        [(gap, _)] = self.told
+        self.assertApproximates(gap, 0.2, 0.03)
+
     def test_stopped(self) -> None:
         """
         The time from the last progress before a disturbance to the next after it is
@@ -142,7 +153,7 @@ class AcknowledgementWatchTests(SynchronousTestCase):
         self.watch.disturbed("moved")
         self.pass_(1.5, True)
         [(gap, cause)] = self.told
-        self.assertAlmostEqual(gap, 0.26, delta=0.03)
+        self.assertApproximates(gap, 0.26, 0.03)
         self.assertEqual(cause, "moved")
         self.assertIdle()
 

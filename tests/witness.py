@@ -388,7 +388,9 @@ class Witness:
                     raise Violation("the bytes sent are counted wrongly")
             video = each._inbox._video
             held = sum(
-                frame.held
+                sum(map(len, frame.chunks.values()))
+                if frame.chunks is not None
+                else len(frame.video.data)
                 for frame in video._frames.values()
                 if frame.chunks is not None or frame.video is not None
             )

@@ -286,7 +286,11 @@ inline timers(x) {
 		:: side[x].asked[i] == 1 ->
 			side[x].asked[i] = 0;
 			if
-			:: side[x].candidate == i -> side[x].candidate = NONE; side[x].oldUntil = 0; side[x].deliberate = false; side[x].oldAnswered = false
+			:: side[x].candidate == i ->
+				side[x].candidate = NONE;
+				side[x].oldUntil = 0;
+				side[x].deliberate = false;
+				side[x].oldAnswered = false
 			:: else
 			fi;
 			if

@@ -25,6 +25,7 @@ from typing import IO, Any
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rootstream.identity import Identity, formatCode, loadOrCreateIdentity
+from tests.integration.secrecy import leaks, secretsOf
 
 __all__ = [
     "LOOPBACK",
@@ -55,6 +56,10 @@ def needCommands(*names: str) -> None:
         raise AssertionError(f"missing here: {', '.join(missing)}")
     if missing:
         raise SkipTest(f"not installed: {', '.join(missing)}")
+
+
+#: To a page, with its token.
+LINK = re.compile(rb"http://\S+\?token=\S+")
 
 
 def waitUntil(holds: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -134,6 +139,13 @@ class Program:
                 env=environment,
                 preexec_fn=prepare,
             )
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """
+        All that it writes which others may read.
+        """
+        return self.outPath, self._err, self.eventsPath
 
     def kill(self) -> None:
         """
@@ -310,6 +322,8 @@ class ProgramTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="rootstream-"))
         self.addCleanup(shutil.rmtree, self.directory)
+        self.programs: list[Program] = []
+        self.addCleanup(self.keptSecrets)
         self.viewer = self.identity("viewer")
         self.hosting = self.identity("hosting")
         self._started = 0
@@ -327,8 +341,26 @@ class ProgramTestCase(SynchronousTestCase):
         self._started += 1
         directory = self.directory / f"{arguments[0]}-{self._started}"
         program = Program(directory, arguments, **options)
+        self.programs.append(program)
         self.addCleanup(program.kill)
         return program
+
+    def keptSecrets(self) -> None:
+        """
+        Nothing that the programs of a test wrote has a secret of theirs in it (F95);
+        but for the link to a page, which is for the terminal.
+        """
+        secrets = [
+            secret
+            for key in self.directory.rglob("identity.key")
+            for secret in secretsOf(key.parent)
+        ]
+        for program in self.programs:
+            for path in program.written:
+                output = path.read_bytes() if path.exists() else b""
+                if path == program.outPath:
+                    output = LINK.sub(b"", output)
+                self.assertEqual(leaks(output, secrets), [], path.name)
 
     def startHost(
         self, source: str, *arguments: str, port: int = 0, **options: Any

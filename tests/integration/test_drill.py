@@ -198,7 +198,7 @@ class SocketTests(DrillCase):
         for line, words in (
             (b"drill\n", "JSON"),
             (b"\x00\xff\n", "JSON"),
-            (b'{"command": "destroy"}\n', "there is: drill"),
+            (b'{"command": "destroy"}\n', "there is: control, drill, events"),
             (b'{"command": "drill", "seconds": "long"}\n', "is a number"),
             (b"x" * 5000, "4096 bytes"),
         ):

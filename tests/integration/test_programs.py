@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy
@@ -75,6 +76,14 @@ sys.argv[1:1] = ["-n", "--pidfile=", "--uid={user}", "--gid={user}", "rootstream
 from twisted.scripts.twistd import run
 run()
 """
+
+
+def cpuSeconds(pid: int) -> float:
+    """
+    What a process has used of a processor so far.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def isFree(port: int) -> bool:
@@ -372,6 +381,55 @@ class HostLossTests(TestCase):
         client = self.startViewer(port)
         client.waitFor("stats", lambda entry: entry["frames"] > 0)
 
+    def test_hangUp(self):
+        """
+        A host that is told to read its list again keeps the old one when the new one
+        is bad, and streams on (F87).
+        """
+        host, port = self.startHost(TEST)
+        client = self.startViewer(port)
+        client.waitFor("stats", lambda entry: entry["frames"] > 0)
+        (self.directory / "hosting" / "peers").write_text("no code at all\n")
+        host.process.send_signal(signal.SIGHUP)
+        waitUntil(lambda: "was not read again" in host.complaints(), "a complaint")
+        frames = client.events("stats")[-1]["frames"]
+        client.waitFor("stats", lambda entry: entry["frames"] > frames)
+        self.assertIs(host.process.poll(), None)
+
+    def test_filesRunOut(self):
+        """
+        Strangers who take all the files that a host may open end no stream, and make
+        it work no more than it did; once they are gone it lets viewers in (F76).
+        """
+        host, port = self.startHost(
+            TEST,
+            prepare=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+        )
+        client = self.startViewer(port)
+        client.waitFor("stats", lambda entry: entry["frames"] > 0)
+        strangers = []
+        # No more than 4 of an address would be let in.
+        for number in range(2, 26):
+            for _ in range(4):
+                one = socket.socket()
+                self.addCleanup(one.close)
+                one.bind((f"127.0.0.{number}", 0))
+                one.connect((LOOPBACK, port))
+                strangers.append(one)
+        files = Path(f"/proc/{host.process.pid}/fd")
+        # One is kept in reserve, to turn away who comes then.
+        waitUntil(lambda: len(list(files.iterdir())) >= 63, "all files in use")
+        frames = client.events("stats")[-1]["frames"]
+        before = cpuSeconds(host.process.pid)
+        began = time.monotonic()
+        client.waitFor("stats", lambda entry: entry["frames"] > frames + 40)
+        spent = cpuSeconds(host.process.pid) - before
+        self.assertLess(spent / (time.monotonic() - began), 0.7)
+        for one in strangers:
+            one.close()
+        client.kill()
+        self.startViewer(port, "--no-udp").waitFor("state", to="CONNECTED")
+
     def test_hostTerminated(self):
         """
         A host told to stop says goodbye on either transport and ends within two
@@ -407,6 +465,21 @@ class HostLossTests(TestCase):
             host.waitFor("state", to="DISCONNECTED", cause=gone, seconds=2.0)
             self.assertIs(host.process.poll(), None)
             host.kill()
+
+    def test_terminatedTwice(self):
+        """
+        Who is told twice to stop ends at once, whatever is left to be done, and
+        without a word (F86).
+        """
+        host, port = self.startHost("test:640x360@60")
+        client = self.startViewer(port, "--sink", "-", stdout=subprocess.PIPE)
+        # Nobody reads: it waits for the pipe for a second at its end.
+        client.waitFor("stats", lambda entry: entry["bytes"] > 400_000)
+        client.process.terminate()
+        host.waitFor("state", to="DISCONNECTED")
+        client.process.terminate()
+        self.assertEqual(client.exitStatus(0.5), -signal.SIGTERM)
+        self.assertNotIn("Traceback", client.complaints())
 
 
 class AuthorisationTests(TestCase):

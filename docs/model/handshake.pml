@@ -4,10 +4,10 @@
  *
  * The network is an adversary that has seen everything.  It delivers any INIT and any
  * RESP that was ever sent, at any time and as often as it likes, and any DATA late, or
- * never; so it loses, delays, reorders and copies.  It makes INITs in a peer's name as
- * one can who stole the other's key, and RESPs that do not open.  After any
- * number of ticks of the clock what is newly sent arrives within its tick, but the adversary goes
- * on.  GOOD ticks later both sides must send on one session.
+ * never; so it loses, delays, reorders and copies.  It makes INITs in a peer's name, as
+ * one can who stole the other's key.  After any number of ticks of the clock what is
+ * newly sent arrives within its tick, and what DATA was held back is lost, but the
+ * adversary goes on.  GOOD ticks later both sides must send on one session.
  *
  * Side 0 dials, with BOTH side 1 does as well.  Side 0 has the larger key.  A tick is
  * about 2.5 s.  Sessions and INITs are numbered from 1; a set of them has a bit for each.

@@ -1,0 +1,3 @@
+"""
+Inputs made to break what reads them (docs/fuzzing.rst).
+"""
