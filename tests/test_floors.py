@@ -69,6 +69,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.protocol.failover",
         "rootstream.protocol.inbox",
         "rootstream.protocol.slots",
+        "rootstream.protocol.tally",
     ),
     ("rootstream.protocol.drill", "rootstream.protocol.packing"),
     ("rootstream.protocol.routing",),

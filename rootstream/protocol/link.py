@@ -69,6 +69,7 @@ from rootstream.protocol.session import Session, SessionExhausted
 from rootstream.protocol.shared import SharedFrame
 from rootstream.protocol.slots import Slot, Slots
 from rootstream.protocol.status import LinkStatus
+from rootstream.protocol.tally import Tally
 from rootstream.protocol.video import chunk
 
 Media = VideoFrame | AudioFrame | Control | Sequence[InputEvent]
@@ -151,13 +152,7 @@ class Link:
         self._closing: tuple[int, str] | None = None
         self._closesAt: list[float] = []
         self._frameId = 0
-        self._framesSent = 0
-        self._bytesSent = 0
-        self._bytesReceived = 0
-        self._packetsExpected = 0
-        self._packetsInOrder = 0
-        # What the sessions that are gone had counted.
-        self._gone = [0, 0, 0]
+        self._tally = Tally()
         self._drill: Drill | None = None
         #: Kind and code of what our input has left down, or away from its centre.
         self._held: frozenset[tuple[int, int]] = frozenset()
@@ -321,7 +316,7 @@ class Link:
         if not self._outbox.admitVideo(frame.keyFrame, congested, now):
             return False
         self._frameId = (self._frameId + 1) & 0xFFFFFFFF
-        self._framesSent += 1
+        self._tally.framesSent += 1
         self._outbox.addVideo(chunks, now)
         return True
 
@@ -412,7 +407,7 @@ class Link:
         self._dialling.clear()
         self._redial.clear()
         for slot in self._slots:
-            self._account(slot)
+            self._tally.account(slot.sent)
         self._slots.clear()
         self._answers.clear()
         self._outbox.clear()
@@ -426,7 +421,8 @@ class Link:
         The counts and measurements of now.
         """
         inbox = self._inbox
-        acknowledged, lost, resent = self._gone
+        tally = self._tally
+        acknowledged, lost, resent = tally.acknowledged, tally.lost, tally.resent
         for slot in self._slots:
             acknowledged += slot.sent.acknowledged
             lost += slot.sent.lost
@@ -438,14 +434,14 @@ class Link:
             roundTrip=inbox.roundTrip.smoothed,
             jitter=inbox.jitter.seconds,
             clockOffset=inbox.clockOffset.offset,
-            framesSent=self._framesSent,
+            framesSent=tally.framesSent,
             framesDropped=self._outbox.dropped,
             framesReceived=inbox.framesReceived,
             framesLost=inbox.framesLost,
-            bytesSent=self._bytesSent,
-            bytesReceived=self._bytesReceived,
-            packetsExpected=self._packetsExpected,
-            packetsInOrder=self._packetsInOrder,
+            bytesSent=tally.bytesSent,
+            bytesReceived=tally.bytesReceived,
+            packetsExpected=tally.packetsExpected,
+            packetsInOrder=tally.packetsInOrder,
             packetsAcknowledged=acknowledged,
             packetsLost=lost,
             packetsResent=resent,
@@ -570,7 +566,7 @@ class Link:
         if unproven:
             self._unproven.proven(path.address[0])
         size = session.bytesReceived - before
-        self._bytesReceived += size
+        self._tally.bytesReceived += size
         if slot.confirmsAt:
             slot.confirmsAt = []
         if self._slots.isHalfOpen(slot):
@@ -586,8 +582,8 @@ class Link:
         except BadPacket as error:
             violation = str(error)
         self._events.extend(heard.events)
-        self._packetsInOrder += heard.newest
-        self._packetsExpected += heard.largest - largest
+        self._tally.packetsInOrder += heard.newest
+        self._tally.packetsExpected += heard.largest - largest
         if violation is not None:
             self.close(PROTOCOL_VIOLATION, violation, now)
             return True
@@ -641,7 +637,7 @@ class Link:
         # The session goes where we dialled, never where the answer came from.
         where = outstanding.path
         slot = Slot(session, where, response.instance, 0.0)
-        self._bytesReceived += len(packet)
+        self._tally.bytesReceived += len(packet)
         self._establish(slot, now)
 
     def _establish(self, slot: Slot, now: float) -> None:
@@ -655,13 +651,13 @@ class Link:
             self._outbox.clear()
             # Its keys go with it, and the frames that they carried.
             if self._slots.current is not None:
-                self._account(self._slots.current)
+                self._tally.account(self._slots.current.sent)
         elif self._liveness.impaired:
             self._inbox.resume(now)
         self._peerInstance = slot.instance
         rekey = self.established and not restarted and not self._liveness.impaired
         if self._slots.previous is not None:
-            self._account(self._slots.previous)
+            self._tally.account(self._slots.previous.sent)
         self._slots.establish(slot, now)
         self._dialling.clear()
         self._liveness.restart(slot.session.isInitiator, now)
@@ -689,7 +685,7 @@ class Link:
         halfOpen = self._slots.halfOpen
         hadKeys = self._slots.keyed
         for slot in self._slots.expire(now):
-            self._account(slot)
+            self._tally.account(slot.sent)
         if halfOpen and not self._slots.halfOpen and not self.established:
             self._events.append(InitLapsed())
         if hadKeys:
@@ -786,7 +782,7 @@ class Link:
             batches.setdefault(path, []).append(packet)
         self._answers.clear()
         for batch in batches.values():
-            self._bytesSent += sum(map(len, batch))
+            self._tally.bytesSent += sum(map(len, batch))
         leaving = list(batches.items())
         if self._drill is not None:
             leaving = self._drill.passed(leaving, now)
@@ -806,8 +802,3 @@ class Link:
             return None
         del self._closesAt[0]
         return bytes((FrameType.CLOSE,)) + frames.encodeClose(*self._closing)
-
-    def _account(self, slot: Slot) -> None:
-        self._gone[0] += slot.sent.acknowledged
-        self._gone[1] += slot.sent.lost
-        self._gone[2] += slot.sent.resent
