@@ -4,6 +4,7 @@ Tests for `rootstream.media.outputs`.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import threading
@@ -75,6 +76,35 @@ class WholeFileTests(SynchronousTestCase):
         """
         error = self.assertRaises(SinkError, WholeFile, self.path + "/no/a.mkv")
         self.assertIn("No such file or directory", str(error))
+
+    def test_badDisk(self):
+        """
+        F83: a disk that fails, in a write or when all is to be put on it, is said with
+        what to do, and what was whole before stays.
+        """
+        output = WholeFile(self.path)
+        output.write(b"whole")
+        output.commit()
+
+        def fail(*arguments):
+            raise OSError(errno.EIO, "Input/output error")
+
+        write, fsync = os.write, os.fsync
+        self.patch(os, "write", fail)
+        output.write(b"lost")
+        error = self.assertRaises(SinkError, output.commit)
+        self.assertIn("Input/output error; it is playable up to here", str(error))
+        self.assertIn("see to the disk", str(error))
+        output.close()
+        self.patch(os, "write", write)
+        self.assertEqual(self.content(), b"whole")
+        os.unlink(self.path)
+        other = WholeFile(self.path)
+        other.write(b"whole")
+        self.patch(os, "fsync", fail)
+        self.assertRaises(SinkError, other.close)
+        self.patch(os, "fsync", fsync)
+        self.assertEqual(self.content(), b"whole")
 
     def test_diskFull(self):
         """
