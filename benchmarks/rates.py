@@ -412,7 +412,8 @@ def renewed(text: str, rates: Rates) -> str:
     rule = "  ".join("=" * width for width in widths) + "\n"
     headings, *rows = _aligned(lines).splitlines(keepends=True)
     about = ", ".join(
-        rates.machine[name]
+        # The others say what they are.
+        f"Python {rates.machine[name]}" if name == "Python" else rates.machine[name]
         for name in ("Date", "Processors", "Kernel", "Python")
         if name in rates.machine
     )
