@@ -29,9 +29,10 @@ from rootstream.fanout import Audience
 from rootstream.host import Host
 from rootstream.identity import Code, Identity
 from rootstream.latency import Latencies
-from rootstream.peer import Peer, PeerReceiver
+from rootstream.peer import Peer
 from rootstream.protocol.constants import MAX_CHUNK, MAX_FRAMES
 from rootstream.protocol.events import VideoFrame
+from rootstream.receiver import PeerReceiver
 from rootstream.transport.clock import mediaClock, useBoottime
 
 __all__ = ["Crowd", "main", "table"]

@@ -17,7 +17,7 @@ from rootstream.identity import (
 from rootstream.interfaces import IPeerReceiver
 from rootstream.machine import PeerState
 from rootstream.networks import NetworkMemory
-from rootstream.peer import Peer, PeerReceiver
+from rootstream.peer import Peer
 from rootstream.protocol.events import (
     AudioFrame,
     Command,
@@ -26,6 +26,7 @@ from rootstream.protocol.events import (
     InputEvent,
     VideoFrame,
 )
+from rootstream.receiver import PeerReceiver
 
 __version__ = "0.1.0"
 

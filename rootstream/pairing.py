@@ -17,10 +17,11 @@ from twisted.python.failure import Failure
 from rootstream.client import connect
 from rootstream.errors import BadPacket, HandshakeTimeout, PeerClosed, WrongPhrase
 from rootstream.identity import Code, Identity
-from rootstream.peer import Peer, PeerReceiver
+from rootstream.peer import Peer
 from rootstream.phrase import readPhrase
 from rootstream.protocol.link import GOODBYE, PROTOCOL_VIOLATION
 from rootstream.protocol.pairing import ViewerPairing, secretOf
+from rootstream.receiver import PeerReceiver
 from rootstream.reception import PAIRING_TIME
 
 __all__ = ["pair"]

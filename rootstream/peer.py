@@ -9,12 +9,11 @@ changes a peer's state does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from rootstream.errors import LocalError
 from rootstream.interfaces import IPath, IPeerReceiver, Transport
@@ -53,9 +52,10 @@ from rootstream.protocol.events import (
 )
 from rootstream.protocol.link import GOODBYE, Link
 from rootstream.protocol.status import LinkStatus
+from rootstream.receiver import IRedialler, PeerReceiver, describePath
 from rootstream.transport.netwatch import NetworkChange
 
-__all__ = ["Peer", "PeerReceiver", "describePath"]
+__all__ = ["Peer"]
 
 #: A timer that is early by more seconds is moved; one that is not fires in vain, which
 #: costs less than to move it with every packet of a stream.
@@ -65,101 +65,6 @@ EARLY = 1.0
 FLUSH_INTERVAL = 0.01
 
 _PeerMachine = buildPeerMachine()
-
-
-def describePath(path: IPath) -> tuple[str, str]:
-    """
-    A path in words: ``udp``, ``tcp`` or ``tls``, and ``host:port``.
-    """
-    host, port = path.address
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Transport(path.transport).name.lower(), shown
-
-
-@implementer(IPeerReceiver)
-class PeerReceiver:
-    """
-    An `IPeerReceiver` that ignores everything: override what you need.
-
-    @ivar peer: whose receiver this is, where a `rootstream.Host` made it.
-    """
-
-    def __init__(self, peer: Peer | None = None) -> None:
-        self.peer = peer
-
-    def videoReceived(self, frame: VideoFrame) -> None:
-        pass
-
-    def audioReceived(self, frame: AudioFrame) -> None:
-        pass
-
-    def inputReceived(self, events: Sequence[InputEvent]) -> None:
-        pass
-
-    def controlReceived(self, control: Control) -> None:
-        pass
-
-    def stateChanged(self, old: str, new: str, cause: str) -> None:
-        pass
-
-    def attemptScheduled(self, attempt: int, of: int, wait: float) -> None:
-        pass
-
-    def keyFrameWanted(self) -> None:
-        pass
-
-    def pathChanged(self, transport: str, address: str, cause: str) -> None:
-        pass
-
-    def pathSuspected(self, transport: str, address: str, cause: str) -> None:
-        pass
-
-    def impaired(self, cause: str) -> None:
-        pass
-
-    def recovered(self, cause: str) -> None:
-        pass
-
-
-class IRedialler(Protocol):
-    """
-    Who looks after a peer that we dialled.
-    """
-
-    def suspect(self) -> None:
-        """
-        The path in use stopped acknowledging, and there is no standby path.
-        """
-
-    def pathsChanged(self) -> None:
-        """
-        Packets go another way now.
-        """
-
-    def pathLost(self, path: IPath) -> None:
-        """
-        A connection ended, in use or not.
-        """
-
-    def impaired(self) -> None:
-        """
-        Nothing is heard: look for another way.
-        """
-
-    def recovered(self) -> None:
-        """
-        The peer is heard again, or there is a new session.
-        """
-
-    def lost(self, cause: str) -> None:
-        """
-        The peer is disconnected: the reconnect schedule begins.
-        """
-
-    def over(self) -> None:
-        """
-        The conversation ended: dial no more.
-        """
 
 
 class Peer:

@@ -14,10 +14,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from rootstream.errors import BadPacket, LocalError, WrongPhrase
 from rootstream.identity import Identity, fingerprintOf
-from rootstream.peer import Peer, PeerReceiver
+from rootstream.peer import Peer
 from rootstream.phrase import makePhrase
 from rootstream.protocol.link import GOODBYE, NOT_LISTED, PROTOCOL_VIOLATION
 from rootstream.protocol.pairing import Guest, HostPairing, secretOf
+from rootstream.receiver import PeerReceiver
 
 __all__ = ["PAIRING_TIME", "PHRASE_LIFE", "Reception"]
 

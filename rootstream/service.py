@@ -25,9 +25,10 @@ from rootstream.forwarder import InputForwarder
 from rootstream.interfaces import IPath
 from rootstream.machine import PeerState
 from rootstream.orders import orderPeers
-from rootstream.peer import Peer, PeerReceiver, describePath
+from rootstream.peer import Peer
 from rootstream.pictures import PictureWatch
 from rootstream.protocol.events import AudioFrame, Command, InputEvent, VideoFrame
+from rootstream.receiver import PeerReceiver, describePath
 from rootstream.recording import Recordings
 from rootstream.rehearsal import drillPeers
 from rootstream.status import PeerStatus, ProgramStatus

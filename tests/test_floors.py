@@ -108,6 +108,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rootstream.hardening",
         "rootstream.media.timeline",
         "rootstream.pictures",
+        "rootstream.receiver",
         "rootstream.status",
         "rootstream.tee",
         "rootstream.uinput",

@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 from rootstream.errors import GaveUp, LocalError
 from rootstream.interfaces import IPath, IPeerReceiver, Transport
 from rootstream.machine import PeerState
-from rootstream.peer import Peer, PeerReceiver, describePath
+from rootstream.peer import Peer
 from rootstream.protocol.events import (
     AudioFrame,
     Closed,
@@ -45,6 +45,7 @@ from rootstream.protocol.events import (
     VideoLost,
 )
 from rootstream.protocol.link import SOURCE_ENDED
+from rootstream.receiver import PeerReceiver, describePath
 from rootstream.testing import JoinedPeers
 from tests.doubles import FakePath
 from tests.virtual import Recorder, picture

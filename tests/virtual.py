@@ -35,8 +35,8 @@ import rootstream.transport.clock
 from rootstream.errors import PortInUse
 from rootstream.identity import Code, Identity
 from rootstream.interfaces import IPacketSink
-from rootstream.peer import PeerReceiver
 from rootstream.protocol.events import AudioFrame, Control, InputEvent, VideoFrame
+from rootstream.receiver import PeerReceiver
 from rootstream.transport.netwatch import NetworkChange
 from rootstream.transport.tcp import PacketServerFactory, Strangers
 from rootstream.transport.tls import TLSServerFactory
