@@ -21,7 +21,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.integration.programs import Program, ProgramTestCase, waitUntil
 
-__all__ = ["DESKTOP", "PHONE", "BrowserTestCase", "linkOf", "measured"]
+__all__ = ["DESKTOP", "GONE", "PHONE", "BrowserTestCase", "linkOf", "measured"]
 
 COMMAND: Final = "chromium"
 #: No graphics card, no sandbox of its own (tests run as root), and nobody called.
@@ -35,6 +35,8 @@ FLAGS: Final = (
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 )
+#: What a browser says of its own accord when a program is gone.
+GONE = "net::ERR_|Connection closed before receiving a handshake response"
 DESKTOP: Final = (1440, 900)
 PHONE: Final = (390, 844)
 #: Where screenshots are kept, if anywhere: ``docs``, to make its pictures anew.

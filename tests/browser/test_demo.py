@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.browser.chromium import DESKTOP, PHONE, BrowserTestCase, linkOf, measured
+from tests.browser.chromium import (
+    DESKTOP,
+    GONE,
+    PHONE,
+    BrowserTestCase,
+    linkOf,
+    measured,
+)
 from tests.integration.programs import freePort, waitUntil
 
 #: Notes of each picture drawn: its number and age by its own blocks, and how far it is
@@ -253,7 +260,7 @@ class DemoTests(BrowserTestCase):
         """
         port = str(freePort())
         program = self.start("demo", "--web", port)
-        page = self.openPage(linkOf(program), complains="net::ERR_|403")
+        page = self.openPage(linkOf(program), complains=f"{GONE}|403")
         self.untilText(page, "#line", "Connected")
         program.kill()
         self.untilText(page, "#line", "does not answer. Trying again in 0.5 s")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from rootstream.identity import formatCode
-from tests.browser.chromium import BrowserTestCase, linkOf
+from tests.browser.chromium import GONE, BrowserTestCase, linkOf
 from tests.integration.programs import freePort
 
 HOSTILE = "<img src=none onerror=alert(1)>"
@@ -63,7 +63,7 @@ class ProgramsTests(BrowserTestCase):
         """
         web = str(freePort())
         host, port = self.startHost("test:320x180@10", "--web", web)
-        page = self.openPage(linkOf(host), complains="net::ERR_")
+        page = self.openPage(linkOf(host), complains=GONE)
         self.untilText(page, "#line", "Connected")
         host.kill()
         self.untilText(page, "#line", "does not answer")

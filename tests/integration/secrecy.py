@@ -24,7 +24,8 @@ def _forms(secret: bytes) -> list[bytes]:
         repr(secret)[2:-1],
         str(list(secret))[1:-1],
     )
-    return [secret, *(text.encode() for text in texts)]
+    # Some are the same, now and then.
+    return list(dict.fromkeys((secret, *(text.encode() for text in texts))))
 
 
 def secretsOf(home: Path) -> list[bytes]:
