@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from twisted.trial.unittest import SkipTest
 
-from tests.integration.programs import Program, ProgramTestCase, waitUntil
+from tests.integration.programs import ROOT, Program, ProgramTestCase, waitUntil
 
 __all__ = ["DESKTOP", "GONE", "PHONE", "BrowserTestCase", "linkOf", "measured"]
 
@@ -39,8 +39,10 @@ FLAGS: Final = (
 GONE = "net::ERR_|Connection closed before receiving a handshake response"
 DESKTOP: Final = (1440, 900)
 PHONE: Final = (390, 844)
-#: Where screenshots are kept, if anywhere: ``docs``, to make its pictures anew.
-SCREENSHOTS: Final = os.environ.get("ROOTSTREAM_SCREENSHOTS")
+#: Where screenshots are kept, if anywhere: ``docs``, to make its pictures anew.  Of the
+#: sources: trial runs tests in a directory of its own.
+_GIVEN: Final = os.environ.get("ROOTSTREAM_SCREENSHOTS")
+SCREENSHOTS: Final = str(ROOT / _GIVEN) if _GIVEN else None
 SHOWN_AFTER: Final = 15_000
 
 _shared: list[Any] = []
