@@ -34,6 +34,14 @@ from rootstream.tap import homeOf, makeService
 __all__ = ["main"]
 
 
+def _homeOption(what: str) -> list[str | None]:
+    """
+    The option for the directory of something.
+    """
+    about = f"Directory of {what} ($ROOTSTREAM_HOME, ~/.config/rootstream)."
+    return ["home", None, None, about]
+
+
 class IdentityOptions(usage.Options):
     """
     Options of ``identity``.
@@ -41,12 +49,7 @@ class IdentityOptions(usage.Options):
 
     synopsis = "[options]"
     optParameters = [
-        [
-            "home",
-            None,
-            None,
-            "Directory of the identity ($ROOTSTREAM_HOME, ~/.config/rootstream).",
-        ],
+        _homeOption("the identity"),
     ]
     optFlags = [["qr", None, "Show the code as a QR code too."]]
 
@@ -58,12 +61,7 @@ class DrillOptions(usage.Options):
 
     synopsis = "[options]"
     optParameters = [
-        [
-            "home",
-            None,
-            None,
-            "Directory of the programs ($ROOTSTREAM_HOME, ~/.config/rootstream).",
-        ],
+        _homeOption("the programs"),
         ["seconds", None, str(DRILL_SECONDS), "How long UDP counts as dead."],
         ["peer", None, None, "Only with the peer of this fingerprint."],
     ]
@@ -91,12 +89,7 @@ class PeersOptions(usage.Options):
         "WHO is a fingerprint or a name; RIGHTS are view, view,input or none."
     )
     optParameters = [
-        [
-            "home",
-            None,
-            None,
-            "Directory of the peers file ($ROOTSTREAM_HOME, ~/.config/rootstream).",
-        ],
+        _homeOption("the peers file"),
     ]
 
     def parseArgs(self, *words: str) -> None:
@@ -113,12 +106,7 @@ class StatusOptions(usage.Options):
 
     synopsis = "[options]"
     optParameters = [
-        [
-            "home",
-            None,
-            None,
-            "Directory of the programs ($ROOTSTREAM_HOME, ~/.config/rootstream).",
-        ],
+        _homeOption("the programs"),
     ]
     optFlags = [
         ["json", None, "A JSON object a program, for other programs to read."],
